@@ -1,0 +1,1 @@
+"""Headless readers of the log, one file each."""

@@ -1,0 +1,1 @@
+"""What fulfils the ports: Kafka, Postgres, the in-memory twin, tokens."""

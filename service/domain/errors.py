@@ -1,0 +1,55 @@
+"""The one tree of errors: the class says what to do, the fields what happened, the message how to mend it.
+
+- LastseenError
+    - BadRequest            the caller's to mend; never retried as it is
+    - Denied                the caller may not
+    - Unavailable           passes by itself; retry after `retry_after` seconds
+        - LogUnavailable        Kafka does not answer
+        - HistoryUnavailable    Postgres does not answer
+    - Unreadable            a record that no reader can use; quarantined and passed
+"""
+
+
+class LastseenError(Exception):
+    """Any error of the service's own."""
+
+
+class BadRequest(LastseenError):
+    """The caller has to change something. `field` names it where it is one."""
+
+    def __init__(self, message: str, *, code: str = "bad_request", field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class Denied(LastseenError):
+    """The caller may not do that."""
+
+
+class Unavailable(LastseenError):
+    """Something is away and will be back. `retry_after` is in seconds."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LogUnavailable(Unavailable):
+    """Kafka does not answer; nothing was acknowledged."""
+
+
+class HistoryUnavailable(Unavailable):
+    """Postgres does not answer, and the records asked for are only there."""
+
+    code = "history_unavailable"
+
+
+class Unreadable(LastseenError):
+    """A record that no reader can use. `reason` is a short stable code, the message the detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -1,0 +1,176 @@
+"""Reading a record of the topic: the one rule that every reader applies.
+
+A record of ours carries its routing in headers, so its value is checked but neither parsed nor written
+anew. A record without our headers (a foreign producer's) is parsed, validated and derived. Both give a
+`Record`, or raise `Unreadable`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, Protocol
+
+from lastseen.channels import ID_PATTERN, parse_channel
+from lastseen.envelope import TYPE_PATTERN, Event, NulCharacter
+from lastseen.names import TERMINAL_TYPES
+from lastseen.record import HEADER_CHANNELS, HEADER_ID, HEADER_TTL, HEADER_TYPE, HEADER_VERSION, VERSION
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from service.domain.errors import Unreadable
+
+
+class RawRecord(Protocol):
+    """A record as Kafka hands it over. `timestamp` is the time of appending, in ms since 1970."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(slots=True)
+class Record:
+    """A readable record. `value` is the event's JSON object, less `partition` and `offset`."""
+
+    partition: int
+    offset: int
+    appended_at: int
+    """Kafka's time of appending, ms since 1970."""
+    id: str
+    type: str
+    channels: tuple[str, ...]
+    ttl: int | None
+    """Seconds after `appended_at` for which a replay still delivers it."""
+    value: bytes
+
+    @property
+    def task(self) -> str | None:
+        """The id of the task whose channel carries this record."""
+        return task_of(self.channels)
+
+    @property
+    def ended_task(self) -> str | None:
+        """The id of the task that this record ends."""
+        return self.task if self.type in TERMINAL_TYPES else None
+
+    def is_expired(self, now_ms: int) -> bool:
+        """Whether a replay at `now_ms` leaves it out."""
+        return self.ttl is not None and self.appended_at + self.ttl * 1000 <= now_ms
+
+
+def read_record(raw: RawRecord) -> Record:
+    """The record that `raw` carries. Raises Unreadable."""
+    value = raw.value
+    if value is None:
+        raise Unreadable("no_value", "the record has no value (a tombstone)")
+    headers = dict(raw.headers)
+    version = headers.get(HEADER_VERSION)
+    if version is None:
+        return _read_foreign(raw, value)
+    if version != VERSION:
+        raise Unreadable("version", f"record version {version[:32]!r} is not known here, only {VERSION!r} is")
+    if not (value.startswith(b'{"') and value.endswith(b"}")):
+        raise Unreadable("not_an_object", "the value is no JSON object with a first key")
+    _check_text(value)
+    try:
+        id_ = _id(headers[HEADER_ID])
+        type_ = _type(headers[HEADER_TYPE])
+        channels = _channels(headers[HEADER_CHANNELS])
+        ttl = _ttl(headers.get(HEADER_TTL))
+    except KeyError as error:
+        raise Unreadable("header", f"the header {error} is missing") from error
+    except ValueError as error:
+        raise Unreadable("header", str(error)) from error
+    return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value)
+
+
+def _check_text(value: bytes) -> None:
+    if b"\0" in value:
+        raise Unreadable("nul", "the value holds a NUL byte")
+    if not value.isascii():
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise Unreadable("utf8", f"the value is not UTF-8 at byte {error.start}") from error
+
+
+def _read_foreign(raw: RawRecord, value: bytes) -> Record:
+    """A record of a producer that knows nothing of our headers: its value has to be an event."""
+    _check_text(value)
+    try:
+        fields = from_json(value, allow_inf_nan=False)
+    except ValueError as error:
+        raise Unreadable("json", f"the value is no JSON: {error}") from error
+    if not isinstance(fields, dict) or not fields:
+        raise Unreadable("not_an_object", "the value is no JSON object with a first key")
+    # Derived from the record alone, so that every reader derives the same.
+    if fields.get("id") is None:
+        fields["id"] = f"kafka-{raw.partition}-{raw.offset}"
+    if fields.get("timestamp") is None:
+        fields["timestamp"] = datetime.fromtimestamp(raw.timestamp / 1000, UTC)
+    try:
+        event = Event.model_validate(fields)
+        json = event.to_json()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "event"
+        raise Unreadable("event", f"{where}: {first['msg']}") from error
+    except NulCharacter as error:
+        raise Unreadable("nul", str(error)) from error
+    return Record(
+        raw.partition, raw.offset, raw.timestamp, event.id, event.type, event.channels, event.ttl, json
+    )
+
+
+_ID: Final = re.compile(ID_PATTERN)
+_TYPE: Final = re.compile(TYPE_PATTERN)
+_CACHED_CHANNEL_LISTS: Final = 65_536
+
+
+@lru_cache(_CACHED_CHANNEL_LISTS)
+def _channels(header: bytes) -> tuple[str, ...]:
+    names = tuple(header.decode("ascii").split(","))
+    kinds = {parse_channel(name).kind for name in names}
+    if len(kinds) != len(names):
+        raise ValueError(f"{header[:200]!r} names two channels of one kind")
+    return names
+
+
+@lru_cache(1024)
+def _type(header: bytes) -> str:
+    text = header.decode("ascii")
+    if not _TYPE.fullmatch(text):
+        raise ValueError(f"{header[:80]!r} is no event type")
+    return text
+
+
+def _id(header: bytes) -> str:
+    text = header.decode("ascii")
+    if not _ID.fullmatch(text):
+        raise ValueError(f"{header[:160]!r} is no event id")
+    return text
+
+
+def _ttl(header: bytes | None) -> int | None:
+    if header is None:
+        return None
+    if not (header.isdigit() and len(header) < 12):
+        raise ValueError(f"{header[:32]!r} is no ttl: a whole number of seconds is")
+    return int(header)
+
+
+@lru_cache(_CACHED_CHANNEL_LISTS)
+def task_of(channels: tuple[str, ...]) -> str | None:
+    """The id in the task channel among `channels`."""
+    return next((name[5:] for name in channels if name.startswith("task:")), None)

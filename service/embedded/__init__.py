@@ -1,0 +1,1 @@
+"""A real Kafka and a real Postgres on a bare machine, supervised."""

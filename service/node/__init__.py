@@ -1,0 +1,1 @@
+"""One serving process: tail, fan-out, connections and replay."""

@@ -1,0 +1,141 @@
+"""What the outside fulfils. Everything inside knows these Protocols and no adapter.
+
+Offsets, once and for all: `first` is the first offset held, `next` the offset that the next record will
+have; a range `[start, stop)` is half open; a *position*, `after`, and `served` name the last offset seen,
+so what is wanted next lies above them.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from lastseen.record import NewRecord
+
+from service.domain.duplicates import Seen
+from service.domain.records import RawRecord, Record
+
+
+class Place(NamedTuple):
+    """Where a record stands in the log."""
+
+    partition: int
+    offset: int
+
+
+class Bounds(NamedTuple):
+    """What Kafka holds of a partition: the readable offsets lie in `[first, next)`."""
+
+    first: int
+    next: int
+
+
+class Epoch(NamedTuple):
+    """A stretch of time during which offsets keep their meaning."""
+
+    number: int
+    name: str
+    partitions: int
+
+
+class TailBatch(NamedTuple):
+    """One read of the tail: records in the order of each partition, and how far it has come."""
+
+    records: Sequence[RawRecord]
+    next: Mapping[int, int]
+    """Per partition that moved: the offset read next. It may pass offsets that hold no record."""
+
+
+class TailReader(Protocol):
+    """A reader of every partition that waits at the head."""
+
+    async def read(self) -> TailBatch:
+        """What has come since the last call; waits until something has. Raises LogUnavailable."""
+        ...
+
+
+class EventLog(Protocol):
+    """The Kafka topic `events`: the only source."""
+
+    async def append(self, records: Sequence[NewRecord]) -> Sequence[Place]:
+        """Append in order and return each one's place once all replicas in sync have it.
+
+        Raises LogUnavailable; then some of the records may have been appended all the same, and a
+        retry with the same ids makes duplicates that every reader passes over.
+        """
+        ...
+
+    def partition_of(self, key: bytes) -> int:
+        """The partition that records of this key go to."""
+        ...
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        """What is held of each partition now. Raises LogUnavailable."""
+        ...
+
+    def tail(self, start: Mapping[int, int]) -> AbstractAsyncContextManager[TailReader]:
+        """A reader of all partitions from the offsets `start` on (each at or above `first`)."""
+        ...
+
+    def read(self, partition: int, start: int, stop: int) -> AsyncIterator[TailBatch]:
+        """The records of `[start, stop)` in batches, each with how far it has come; ends at `stop`.
+
+        `start` must be at or above `first`. Raises LogUnavailable.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the history holds of one partition: `[first, next)` less the holes."""
+
+    first: int
+    next: int
+    holes: Sequence[tuple[int, int]] = ()
+    """Half-open ranges that were gone before the log writer could read them, ascending."""
+
+
+class HistoryPage(NamedTuple):
+    """Records of some channels, ascending by (partition, offset), and how far the answer is complete."""
+
+    records: Sequence[Record]
+    served: Mapping[int, int]
+    """Per partition asked for: everything up to this offset that matches is among the pages so far."""
+
+
+class History(Protocol):
+    """The Postgres log: what the log writer has copied. Void records are not in it.
+
+    Every call raises HistoryUnavailable while the database does not answer.
+    """
+
+    async def coverage(self) -> Mapping[int, Coverage]:
+        """What is held of each partition; a partition never written is left out."""
+        ...
+
+    async def page(
+        self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
+    ) -> HistoryPage:
+        """Up to `limit` next records of the channels, in each partition within `(after, upto]`.
+
+        A page shorter than `limit` may still be followed by more: it is finished when `served` has
+        reached `upto` everywhere. Each call gets further in at least one partition that is not done,
+        provided that coverage reaches `upto`.
+        """
+        ...
+
+    async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
+        """What the void rule needs of `[start, stop)`: the readable records, void ones included, ascending."""
+        ...
+
+    async def task_owner(self, task_id: str) -> tuple[str | None, str | None] | None:
+        """(project, user) of the task's first event, or None for a task never seen."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970."""
+        ...
