@@ -103,6 +103,15 @@ class HistoryPage(NamedTuple):
     """Per partition asked for: everything up to this offset that matches is among the pages so far."""
 
 
+class TaskFacts(NamedTuple):
+    """What the log says of a task. Its first event fixes project and user."""
+
+    project: str | None
+    user: str | None
+    ended: bool
+    """Whether a terminal event of it is held."""
+
+
 class History(Protocol):
     """The Postgres log: what the log writer has copied. Void records are not in it.
 
@@ -128,8 +137,8 @@ class History(Protocol):
         """What the void rule needs of `[start, stop)`: the readable records, void ones included, ascending."""
         ...
 
-    async def task_owner(self, task_id: str) -> tuple[str | None, str | None] | None:
-        """(project, user) of the task's first event, or None for a task never seen."""
+    async def task(self, task_id: str) -> TaskFacts | None:
+        """What is held of a task, or None where no event of it is."""
         ...
 
 
