@@ -7,12 +7,13 @@ so what is wanted next lies above them.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from lastseen.record import NewRecord
 
 from service.domain.duplicates import Seen
+from service.domain.ranges import Bounds as Bounds
+from service.domain.ranges import Coverage as Coverage
 from service.domain.records import RawRecord, Record
 
 
@@ -21,13 +22,6 @@ class Place(NamedTuple):
 
     partition: int
     offset: int
-
-
-class Bounds(NamedTuple):
-    """What Kafka holds of a partition: the readable offsets lie in `[first, next)`."""
-
-    first: int
-    next: int
 
 
 class Epoch(NamedTuple):
@@ -83,16 +77,6 @@ class EventLog(Protocol):
         `start` must be at or above `first`. Raises LogUnavailable.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What the history holds of one partition: `[first, next)` less the holes."""
-
-    first: int
-    next: int
-    holes: Sequence[tuple[int, int]] = ()
-    """Half-open ranges that were gone before the log writer could read them, ascending."""
 
 
 class HistoryPage(NamedTuple):

@@ -128,9 +128,7 @@ def _read_foreign(raw: RawRecord, value: bytes) -> Record:
         raise Unreadable("event", f"{where}: {first['msg']}") from error
     except NulCharacter as error:
         raise Unreadable("nul", str(error)) from error
-    return Record(
-        raw.partition, raw.offset, raw.timestamp, event.id, event.type, event.channels, event.ttl, json
-    )
+    return Record(raw.partition, raw.offset, raw.timestamp, event.id, event.type, event.channels, event.ttl, json)
 
 
 _ID: Final = re.compile(ID_PATTERN)

@@ -1,0 +1,123 @@
+"""What one connection has subscribed to, and how far each subscription has been served.
+
+A subscription is *live* (the node pushes) or belongs to one *catch-up* (it pulls, together with those that
+started with it). A live subscription has been served up to the node's head, so it needs no position of its
+own; a catch-up has one cursor for all of its channels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.domain.records import Record
+
+
+@dataclass(eq=False, slots=True)
+class CatchUp:
+    """Subscriptions that pull from one cursor. `cursor` is per partition the last offset served."""
+
+    cursor: dict[int, int]
+    asked: bool
+    """Whether the client asked for a start; else it only wanted to be live and fell into it."""
+    channels: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    """Per channel where it began: at or above the cursor for one that joined later."""
+    pulling: bool = False
+    """Whether somebody is already pulling for it."""
+
+    def counts_for(self, record: Record) -> list[str]:
+        """The channels of this catch-up that `record` counts for."""
+        return [
+            channel
+            for channel in record.channels
+            if (start := self.channels.get(channel)) is not None and record.offset > start.get(record.partition, -2)
+        ]
+
+    def served(self, partition: int, offset: int) -> None:
+        """Move the cursor; it is never lowered."""
+        if self.cursor.get(partition, -2) < offset:
+            self.cursor[partition] = offset
+
+
+class Subscriptions:
+    """The subscriptions of one connection, by channel."""
+
+    __slots__ = ("_catching_up", "live")
+
+    def __init__(self) -> None:
+        self.live: set[str] = set()
+        self._catching_up: dict[str, CatchUp] = {}
+
+    def __contains__(self, channel: str) -> bool:
+        return channel in self.live or channel in self._catching_up
+
+    def __len__(self) -> int:
+        return len(self.live) + len(self._catching_up)
+
+    @property
+    def channels(self) -> list[str]:
+        """All channels."""
+        return [*self.live, *self._catching_up]
+
+    @property
+    def catch_ups(self) -> list[CatchUp]:
+        """All catch-ups, each once."""
+        return list(dict.fromkeys(self._catching_up.values()))
+
+    def catch_up_of(self, channel: str) -> CatchUp | None:
+        """The catch-up that a channel belongs to, if it does."""
+        return self._catching_up.get(channel)
+
+    def start(self, channels: Iterable[str], cursor: Mapping[int, int], *, asked: bool) -> CatchUp:
+        """Begin a catch-up; a channel that was subscribed already leaves its former stream."""
+        group = CatchUp(dict(cursor), asked)
+        for channel in channels:
+            self.remove(channel)
+            group.channels[channel] = dict(cursor)
+            self._catching_up[channel] = group
+        return group
+
+    def begin(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
+        """Subscribe without a start: live at `head`, or joined to the catch-up nobody asked for.
+
+        Joining, an event of both is delivered once: the answer is the catch-up joined.
+        """
+        group = next((g for g in self._catching_up.values() if not g.asked), None)
+        if group is None:
+            self.live.add(channel)
+            return None
+        group.channels[channel] = dict(head)
+        self._catching_up[channel] = group
+        return group
+
+    def fall_behind(self, head: Mapping[int, int]) -> tuple[CatchUp, Sequence[str]] | None:
+        """All live subscriptions start to catch up from `head`; which ones, or None if none was live."""
+        if not self.live:
+            return None
+        fallen = sorted(self.live)
+        self.live.clear()
+        group = next((g for g in self._catching_up.values() if not g.asked), None)
+        if group is None:
+            group = CatchUp(dict(head), asked=False)
+        for channel in fallen:
+            group.channels[channel] = dict(head)
+            self._catching_up[channel] = group
+        return group, fallen
+
+    def finish(self, group: CatchUp) -> list[str]:
+        """The catch-up has reached the head: its channels are live; which ones."""
+        channels = list(group.channels)
+        for channel in channels:
+            del self._catching_up[channel]
+        group.channels.clear()
+        self.live.update(channels)
+        return channels
+
+    def remove(self, channel: str) -> bool:
+        """End a subscription; whether there was one."""
+        if channel in self.live:
+            self.live.remove(channel)
+            return True
+        group = self._catching_up.pop(channel, None)
+        if group is None:
+            return False
+        del group.channels[channel]
+        return True

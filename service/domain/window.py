@@ -1,0 +1,137 @@
+"""The window: the newest records of every partition in memory, bounded in bytes, indexed by channel.
+
+Void records are not put in. What the window holds of a partition is everything else in `[first, next)`;
+records leave it in the order in which they came, whatever their partition.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from service.domain.records import Record
+
+_RECORD_OVERHEAD = 400
+"""Bytes that a record costs beside its value: itself, its id, its places in the indexes."""
+
+
+class WindowPage(NamedTuple):
+    """Matching records of one partition, ascending, and the offset up to which they are all there are."""
+
+    records: Sequence[Record]
+    served: int
+
+
+class _Run:
+    """A list that gives up its front cheaply and can be searched by offset."""
+
+    __slots__ = ("items", "start")
+
+    def __init__(self) -> None:
+        self.items: list[Record] = []
+        self.start = 0
+
+    def drop_first(self) -> bool:
+        """Drop the first; whether none is left."""
+        self.start += 1
+        if self.start == len(self.items):
+            return True
+        if self.start > 64 and self.start * 2 > len(self.items):
+            del self.items[: self.start]
+            self.start = 0
+        return False
+
+    def after(self, offset: int, limit: int) -> list[Record]:
+        at = bisect_right(self.items, offset, lo=self.start, key=_offset)
+        return self.items[at : at + limit]
+
+
+def _offset(record: Record) -> int:
+    return record.offset
+
+
+class _Partition:
+    __slots__ = ("by_channel", "first", "next")
+
+    def __init__(self, start: int) -> None:
+        self.first = start
+        self.next = start
+        self.by_channel: dict[str, _Run] = {}
+
+
+class Window:
+    """`max_bytes` bounds the values and what indexing them costs, over all partitions."""
+
+    def __init__(self, starts: Mapping[int, int], max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._partitions = {partition: _Partition(start) for partition, start in starts.items()}
+        self._arrivals: deque[Record] = deque()
+        self._bytes = 0
+
+    @property
+    def partitions(self) -> Iterable[int]:
+        """The partitions there are."""
+        return self._partitions.keys()
+
+    @property
+    def bytes(self) -> int:
+        """What it holds, by the measure of `max_bytes`."""
+        return self._bytes
+
+    def first(self, partition: int) -> int:
+        """The offset from which on it holds everything."""
+        return self._partitions[partition].first
+
+    def next(self, partition: int) -> int:
+        """The offset up to which (exclusive) the partition has been read."""
+        return self._partitions[partition].next
+
+    def heads(self) -> dict[int, int]:
+        """Per partition the last offset read: the position of whoever has been served everything."""
+        return {number: partition.next - 1 for number, partition in self._partitions.items()}
+
+    def append(self, record: Record) -> None:
+        """Put in a record that is not void, read at `next` or beyond."""
+        partition = self._partitions[record.partition]
+        partition.next = record.offset + 1
+        for channel in record.channels:
+            run = partition.by_channel.get(channel)
+            if run is None:
+                run = partition.by_channel[channel] = _Run()
+            run.items.append(record)
+        self._arrivals.append(record)
+        self._bytes += len(record.value) + _RECORD_OVERHEAD
+        while self._bytes > self._max_bytes:
+            self._evict()
+
+    def advance(self, number: int, next_offset: int) -> None:
+        """The partition has been read up to `next_offset`, whatever lay there."""
+        partition = self._partitions[number]
+        partition.next = max(partition.next, next_offset)
+
+    def read(self, channels: Sequence[str], number: int, after: int, limit: int) -> WindowPage:
+        """Up to `limit` records of the channels above `after`, which is at least `first - 1`."""
+        partition = self._partitions[number]
+        if after + 1 < partition.first:
+            raise ValueError(f"partition {number} is held from {partition.first} on, not from {after + 1}")
+        runs = [run for channel in channels if (run := partition.by_channel.get(channel)) is not None]
+        if not runs:
+            return WindowPage((), max(after, partition.next - 1))
+        found = runs[0].after(after, limit)
+        if len(runs) > 1:
+            merged = {record.offset: record for record in found}
+            for run in runs[1:]:
+                merged.update((record.offset, record) for record in run.after(after, limit))
+            found = [merged[offset] for offset in sorted(merged)[:limit]]
+        if len(found) < limit:
+            return WindowPage(found, max(after, partition.next - 1))
+        return WindowPage(found, found[-1].offset)
+
+    def _evict(self) -> None:
+        record = self._arrivals.popleft()
+        self._bytes -= len(record.value) + _RECORD_OVERHEAD
+        partition = self._partitions[record.partition]
+        partition.first = record.offset + 1
+        for channel in record.channels:
+            if partition.by_channel[channel].drop_first():
+                del partition.by_channel[channel]
