@@ -1,0 +1,177 @@
+"""The tables of the log. The migrations build exactly what this metadata says; a test compares the two.
+
+Every key begins with the epoch, because offsets mean something within one epoch only. `bucket` is the UTC
+day on which the log writer copied the record, by the database's clock: a producer's clock decides nothing.
+"""
+
+import threading
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+metadata = MetaData()
+
+
+def _text() -> Text:
+    """Ids compare by their bytes: faster than a language's order, and the same on every machine."""
+    return Text(collation="C")
+
+
+epoch = Table(
+    "epoch",
+    metadata,
+    Column("number", Integer, autoincrement=False, nullable=False),
+    Column("name", _text(), nullable=False),
+    Column("topic_id", Uuid, nullable=False),
+    Column("partitions", Integer, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("number", name="epoch_pkey"),
+    UniqueConstraint("name", name="epoch_name_key"),
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("bucket", Date, nullable=False),
+    Column("id", _text(), nullable=False),
+    Column("type", _text(), nullable=False),
+    Column("appended_at", DateTime(timezone=True), nullable=False),
+    Column("ttl", BigInteger),
+    Column("task", _text()),
+    Column("project", _text()),
+    Column("user", _text()),
+    Column("system", Boolean, nullable=False),
+    Column("broadcast", Boolean, nullable=False),
+    Column("payload", Text, nullable=False),
+    PrimaryKeyConstraint("epoch", "partition", "offset", "bucket", name="log_pkey"),
+    postgresql_partition_by="RANGE (bucket)",
+)
+"""The readable records that count, by day partitions `log_YYYYMMDD` (there is no default partition).
+
+`task` … `broadcast` are the channels of the record's header, the one truth of its routing.
+"""
+
+for _kind in ("task", "project", "user"):
+    _id = log.c[_kind]
+    Index(f"log_{_kind}", _id, log.c.epoch, log.c.partition, log.c.offset, postgresql_where=_id.is_not(None))
+for _kind in ("system", "broadcast"):
+    _flag = log.c[_kind]
+    Index(f"log_{_kind}", log.c.epoch, log.c.partition, log.c.offset, postgresql_where=_flag)
+
+log_bucket = Table(
+    "log_bucket",
+    metadata,
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("bucket", Date, nullable=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("last_offset", BigInteger, nullable=False),
+    PrimaryKeyConstraint("epoch", "partition", "bucket", name="log_bucket_pkey"),
+)
+"""What each day covers, void records and holes and all: a partition's ranges tile `[0, next_offset)`."""
+
+void = Table(
+    "void",
+    metadata,
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("id", _text(), nullable=False),
+    Column("why", _text(), nullable=False),
+    Column("ended_task", _text()),
+    PrimaryKeyConstraint("epoch", "partition", "offset", name="void_pkey"),
+)
+"""The records passed over by the void rule; the next look-back is loaded from here too."""
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("reason", _text(), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("id", _text()),
+    Column("ended_task", _text()),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", Text, nullable=False),
+    Column("appended_at", DateTime(timezone=True)),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("epoch", "partition", "offset", name="quarantine_pkey"),
+)
+"""Records that no reader can use, or that Postgres refused, as they came.
+
+`headers` is a JSON array of [name, base64 of the value or null]. `id` and `ended_task` are set where the
+record was readable and Postgres refused it: the void rule still counts it.
+"""
+
+hole = Table(
+    "hole",
+    metadata,
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("reason", _text(), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("epoch", "partition", "first_offset", name="hole_pkey"),
+)
+"""Ranges `[first_offset, next_offset)` that Kafka no longer held when the log writer came to them."""
+
+projection_offset = Table(
+    "projection_offset",
+    metadata,
+    Column("projection", _text(), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("first_offset", BigInteger, nullable=False, server_default=text("0")),
+    Column("next_offset", BigInteger, nullable=False, server_default=text("0")),
+    Column("absent", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("projection", "epoch", "partition", name="projection_offset_pkey"),
+)
+"""How far a projection has come: the fence of its writers.
+
+`absent` counts the offsets that Kafka passed without a record (control records, aborted ones). For the log
+writer, per partition: rows + void + quarantined + holes + absent = next_offset - first_offset.
+"""
+
+MIGRATIONS = Path(__file__).parents[3] / "migrations"
+
+# Alembic keeps its context in globals of the process.
+_one_in_a_process = threading.Lock()
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at `url` to the newest schema. Blocks: from a running loop, call it in a thread.
+
+    Several at once are fine, in threads or in processes: one does it and the others find it done.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["url"] = url
+    with _one_in_a_process:
+        command.upgrade(config, "head")
