@@ -1,0 +1,310 @@
+"""The client's side of a conversation, decided purely: no I/O, no clock, no event loop.
+
+A `Session` outlives its connections. Drive it so: `resume()` says what to send on a new connection, every
+message of the server goes through `receive()`, `on_disconnected()` ends the connection. What it hands out
+is each event once per channel, in the order of the log, whatever the connection does; the rules are those
+of the protocol's "What a client must do".
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from lastseen.errors import ProtocolError
+from lastseen.notices import (
+    Answer,
+    Begun,
+    CaughtUp,
+    Delivery,
+    Established,
+    FellBehind,
+    Gap,
+    Message,
+    Notice,
+    Ping,
+    Refused,
+    Unsubscribed,
+)
+from lastseen.positions import EARLIEST, Position
+from lastseen.subscription import Subscription
+from lastseen.transitions import Input, State
+
+StartKind = Literal["after", "since", "last"]
+_WAITING: Final = frozenset({"unavailable", "history_unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What brings a connection to where the session is."""
+
+    after: str | None
+    """The token for the query of the connect; None to leave it out."""
+    messages: tuple[Message, ...]
+    """To send once connected, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    channel: str
+    verb: Literal["subscribe", "unsubscribe"]
+    with_start: bool = False
+    rewind: Mapping[str, object] | None = None
+    """The start, where the caller named it: then the position is forgotten."""
+
+
+@dataclass(slots=True)
+class Session:
+    """All subscriptions of one client. `epoch` is the server's, as last heard."""
+
+    epoch: str = ""
+    _subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    _asked: dict[str, _Asked] = field(default_factory=dict)
+    """By `ref`, what was sent and not answered yet, in the order of sending."""
+    _refs: int = 0
+
+    def subscribe(self, channel: str, start: tuple[StartKind, object] | None = None) -> Message:
+        """Want a channel; the message that says so, to be sent on an open connection.
+
+        With a start, its position is forgotten when the server confirms it: what was seen comes again.
+        Without one a channel that was had before goes on from its position, a new one begins live.
+        """
+        subscription = self._subscription(channel)
+        subscription.wanted = True
+        if start is not None:
+            subscription.start = {start[0]: start[1]}
+        return self._ask(subscription)
+
+    def unsubscribe(self, channel: str) -> Message:
+        """Want it no more; the message that says so. The position is kept."""
+        subscription = self._subscription(channel)
+        subscription.wanted = False
+        subscription.start = None
+        ref = self._new_ref(_Asked(channel, "unsubscribe"))
+        return {"type": "unsubscribe", "channel": channel, "ref": ref}
+
+    def forget(self, channel: str) -> None:
+        """Drop the channel's position, so that it may begin anywhere."""
+        self._subscription(channel).forget()
+
+    def position(self, channel: str) -> Position | None:
+        """Up to where the channel was delivered; None before it began."""
+        subscription = self._subscriptions.get(channel)
+        return None if subscription is None else subscription.position(self.epoch)
+
+    def state(self, channel: str) -> State:
+        """The channel's state on the present connection."""
+        subscription = self._subscriptions.get(channel)
+        return State.IDLE if subscription is None else subscription.state
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The channels that the caller subscribed."""
+        return tuple(s.channel for s in self._subscriptions.values() if s.wanted)
+
+    def resume(self) -> Resume:
+        """What to send on a new connection."""
+        self.on_disconnected()
+        after = self._after()
+        brought_back = after is not None
+        messages = tuple(
+            self._ask(subscription)
+            for subscription in self._subscriptions.values()
+            if subscription.wanted and (subscription.start is not None or not (subscription.automatic and brought_back))
+        )
+        return Resume(after, messages)
+
+    def on_disconnected(self) -> None:
+        """The connection is gone: nothing is subscribed, every position stays."""
+        self._asked.clear()
+        for subscription in self._subscriptions.values():
+            subscription.take(Input.DISCONNECTED)
+            if subscription.offsets:
+                subscription.epoch = subscription.epoch or self.epoch
+
+    def receive(self, message: Message) -> list[Delivery | Notice]:
+        """Take the next message of the server; what follows from it, in order. Raises ProtocolError."""
+        try:
+            # An event first: a producer may have named its type like one of the protocol's messages.
+            if "offset" in message and "partition" in message:
+                return self._event(message)
+            return list(self._control(message))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ProtocolError(f"the message {str(message)[:200]} is not of protocol version 1: {error!r}") from error
+
+    def _event(self, event: Message) -> list[Delivery | Notice]:
+        partition, offset = event["partition"], event["offset"]
+        replay = event.pop("replay", None)
+        names, input_ = (event["channels"], Input.LIVE_EVENT) if replay is None else (replay, Input.REPLAYED_EVENT)
+        subscriptions = self._subscriptions
+        counted = tuple(
+            name
+            for name in names
+            if (subscription := subscriptions.get(name)) is not None and subscription.count(input_, partition, offset)
+        )
+        return [Delivery(event, counted, replayed=replay is not None)] if counted else []
+
+    def _control(self, message: Message) -> Iterator[Notice]:
+        match message["type"]:
+            case "ping":
+                yield from self._ping(message)
+            case "caught_up":
+                names = tuple(message["channels"])
+                yield from self._apply(Input.CAUGHT_UP, names, Position.parse(message["position"]))
+                yield CaughtUp(names, bool(message.get("closed", False)))
+            case "fell_behind":
+                names = tuple(message["channels"])
+                yield from self._apply(Input.FELL_BEHIND, names, Position.parse(message["position"]))
+                yield FellBehind(names)
+            case "gap":
+                yield self._gap(message)
+            case "connection_established":
+                yield from self._established(message)
+            case "subscription_result":
+                yield from self._subscription_result(message)
+            case "unsubscription_result":
+                self._answered(message, "unsubscribe", message["channel"])
+                yield self._ended(message["channel"], None)
+            case "unsubscribed":
+                channel = message["channel"]
+                # The server's own doing, so the next connection does not ask again.
+                self._subscription(channel).wanted = False
+                yield self._ended(channel, str(message.get("reason", "")))
+            case "error":
+                yield self._error(message)
+            case _:
+                yield Answer(message)
+
+    def _ping(self, message: Message) -> Iterator[Notice]:
+        token = message.get("position")
+        if token is not None:
+            yield from self._apply(Input.PING, tuple(self._subscriptions), Position.parse(token))
+        yield Ping()
+
+    def _gap(self, message: Message) -> Notice:
+        names = tuple(message["channels"])
+        earliest, requested = Position.parse(message["earliest"]), Position.parse(message["requested"])
+        reason = str(message["reason"])
+        self.epoch = earliest.epoch or self.epoch
+        if reason == "epoch":
+            for name in names:
+                if (subscription := self._subscriptions.get(name)) is not None:
+                    subscription.cross(requested, earliest)
+        else:
+            for name in names:
+                if (subscription := self._subscriptions.get(name)) is not None:
+                    subscription.apply(Input.GAP, earliest)
+        return Gap(names, requested, earliest, reason)
+
+    def _established(self, message: Message) -> Iterator[Notice]:
+        begun: list[Notice] = []
+        for subscription in self._subscriptions.values():
+            subscription.automatic = False
+            subscription.take(Input.DISCONNECTED)
+        for entry in message["subscriptions"]:
+            position = Position.parse(entry["position"])
+            subscription = self._subscription(entry["channel"])
+            subscription.automatic = True
+            self.epoch = self.epoch or position.epoch
+            input_ = Input.BEGUN_LIVE if entry["live"] else Input.BEGUN_BEHIND
+            crossed = subscription.apply(input_, position)
+            if crossed:
+                begun.append(self._unannounced(entry["channel"], position))
+            begun.append(Begun(entry["channel"], position, entry.get("recovered")))
+        yield Established(
+            str(message["connection_id"]),
+            str(message["user_id"]),
+            str(message.get("node", "")),
+            float(message["heartbeat_seconds"]),
+            tuple(entry["channel"] for entry in message["subscriptions"]),
+        )
+        yield from begun
+
+    def _subscription_result(self, message: Message) -> Iterator[Notice]:
+        channel = message["channel"]
+        asked = self._answered(message, "subscribe", channel)
+        if not message["subscribed"]:
+            self._subscription(channel).wanted = False
+            self._subscription(channel).start = None
+            yield self._ended(channel, str(message.get("reason") or "refused"))
+            return
+        position = Position.parse(message["position"])
+        subscription = self._subscription(channel)
+        if asked is not None and asked.rewind is not None:
+            if subscription.start is asked.rewind:
+                subscription.start = None
+            subscription.begin_again(position)
+        elif asked is not None and asked.with_start:
+            yield from self._apply(Input.RESULT_WITH_START, (channel,), position)
+        else:
+            self.epoch = self.epoch or position.epoch
+            yield from self._apply(Input.RESULT_WITHOUT_START, (channel,), position)
+        yield Begun(channel, position, message.get("recovered"))
+
+    def _error(self, message: Message) -> Notice:
+        asked = self._asked.pop(str(message.get("ref")), None)
+        if asked is None:
+            return Answer(message)
+        subscription = self._subscription(asked.channel)
+        subscription.take(Input.REFUSED)
+        code, retry_after = message.get("code"), message.get("retry_after")
+        if code not in _WAITING and asked.verb == "subscribe":
+            subscription.wanted = False
+            subscription.start = None
+        text = str(message.get("message", "the server gave no reason"))
+        return Refused(asked.channel, text, code, None if retry_after is None else float(retry_after))
+
+    def _ended(self, channel: str, reason: str | None) -> Notice:
+        self._subscription(channel).take(Input.ENDED)
+        return Unsubscribed(channel, reason)
+
+    def _apply(self, input_: Input, names: tuple[str, ...], position: Position) -> Iterator[Notice]:
+        if input_ is not Input.RESULT_WITH_START and input_ is not Input.RESULT_WITHOUT_START:
+            self.epoch = position.epoch or self.epoch
+        for name in names:
+            subscription = self._subscriptions.get(name)
+            if subscription is not None and subscription.apply(input_, position):
+                yield self._unannounced(name, position)
+
+    def _unannounced(self, channel: str, position: Position) -> Gap:
+        # Another epoch without the gap that announces it: say so rather than lose what offsets would hide.
+        self.epoch = position.epoch
+        return Gap((channel,), EARLIEST, position, "epoch")
+
+    def _subscription(self, channel: str) -> Subscription:
+        subscription = self._subscriptions.get(channel)
+        if subscription is None:
+            subscription = self._subscriptions[channel] = Subscription(channel)
+        return subscription
+
+    def _ask(self, subscription: Subscription) -> Message:
+        start: Mapping[str, object] = subscription.start or {}
+        position = subscription.position(self.epoch)
+        if not start and position is not None and subscription.state is State.IDLE:
+            start = {"after": position.token}
+        ref = self._new_ref(_Asked(subscription.channel, "subscribe", bool(start), subscription.start))
+        return {"type": "subscribe", "channel": subscription.channel, "ref": ref, **start}
+
+    def _new_ref(self, asked: _Asked) -> str:
+        self._refs += 1
+        ref = f"s{self._refs}"
+        self._asked[ref] = asked
+        return ref
+
+    def _answered(self, message: Message, verb: str, channel: str) -> _Asked | None:
+        ref = message.get("ref")
+        if ref is None:  # answers come in the order of the questions
+            ref = next((r for r, a in self._asked.items() if (a.verb, a.channel) == (verb, channel)), None)
+        return self._asked.pop(str(ref), None)
+
+    def _after(self) -> str | None:
+        automatic = [s.position(self.epoch) for s in self._subscriptions.values() if s.automatic]
+        positions = [position for position in automatic if position is not None]
+        if not positions:
+            return None
+        # Where some have crossed into a new epoch and some have not, only the old token brings the gap.
+        old = [position for position in positions if position.epoch != self.epoch]
+        same = [position for position in positions if position.epoch == (old or positions)[0].epoch]
+        smallest = same[0]
+        for position in same[1:]:
+            smallest = smallest.lowered(position)
+        return smallest.token
