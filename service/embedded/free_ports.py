@@ -1,6 +1,6 @@
 """Ports of the embedded servers: free at the moment, the same at the next start where that is possible."""
 
-import random
+import secrets
 import socket
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ def is_free(port: int) -> bool:
 def choose(count: int, wanted: Iterable[int] = ()) -> list[int]:
     """`count` free loopback ports: those of `wanted` that are free, then others."""
     chosen = [port for port in wanted if is_free(port)][:count]
-    for port in random.sample(RANGE, len(RANGE)):
+    for port in secrets.SystemRandom().sample(RANGE, 200):
         if len(chosen) == count:
             break
         if port not in chosen and is_free(port):

@@ -125,9 +125,7 @@ def _fetch(jar: Jar, staging: Path, folder: Path) -> None:
         shutil.copyfile(found, candidate)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise DataDirError(
-                f"The disk that holds {folder} is full: free some space and try again."
-            ) from error
+            raise DataDirError(f"The disk that holds {folder} is full: free some space and try again.") from error
         raise FetchError(
             f"Kafka's jar {jar} could not be fetched ({type(error).__name__}): "
             "is there a network? It is needed the first time only."

