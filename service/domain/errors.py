@@ -5,6 +5,7 @@
     - Denied                the caller may not
     - Unavailable           passes by itself; retry after `retry_after` seconds
         - LogUnavailable        Kafka does not answer
+            - OffsetsGone           Kafka no longer holds, or never held, the offsets asked for
         - HistoryUnavailable    Postgres does not answer
     - Unreadable            a record that no reader can use; quarantined and passed
 """
@@ -39,6 +40,10 @@ class Unavailable(LastseenError):
 
 class LogUnavailable(Unavailable):
     """Kafka does not answer; nothing was acknowledged."""
+
+
+class OffsetsGone(LogUnavailable):
+    """Offsets outside what Kafka holds of a partition: ask for the bounds again and start within them."""
 
 
 class HistoryUnavailable(Unavailable):

@@ -1,0 +1,1 @@
+"""The topic `events` in Kafka: appending, reading, and the topic itself."""

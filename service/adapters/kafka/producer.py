@@ -1,0 +1,128 @@
+"""Appending: one idempotent producer, made anew after an error that it can't go on from."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+from aiokafka.structs import RecordMetadata
+from lastseen.record import NewRecord
+
+from service.adapters.kafka.errors import answering
+from service.adapters.kafka.partitions import partition_of
+from service.domain.errors import BadRequest, LogUnavailable
+from service.ports import Place
+
+logger = logging.getLogger(__name__)
+
+BATCH_BYTES = 128 * 1024
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+STOP_SECONDS = 3.0
+
+
+class Appender:
+    """Appends records to one topic of `partitions` partitions. Use it in an `async with`.
+
+    The producer holds at most two batches a partition; when they are full an append waits, up to `timeout`
+    seconds, and then raises LogUnavailable.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int, *, timeout: float) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._partitions = partitions
+        self._timeout = timeout
+        self._producer: AIOKafkaProducer | None = None
+        self._retired: set[AIOKafkaProducer] = set()
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> "Appender":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._discard(self._producer)
+        for producer in list(self._retired):
+            await self._discard(producer)
+
+    async def append(self, records: Sequence[NewRecord]) -> Sequence[Place]:
+        """As `EventLog.append`; BadRequest for a record larger than the brokers take."""
+        producer = None
+        with answering(f"Kafka at {self._bootstrap}"):
+            try:
+                async with asyncio.timeout(self._timeout):
+                    producer = self._producer or await self._start()
+                    return await self._send(producer, records)
+            except KafkaTimeoutError:
+                raise
+            except KafkaError as error:
+                # A batch that was given up leaves a gap in the producer's numbering, which the brokers refuse.
+                await self._discard(producer)
+                if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+                    raise BadRequest(f"Kafka takes no record of that size: {error}", code="too_large") from error
+                raise
+
+    async def _send(self, producer: AIOKafkaProducer, records: Sequence[NewRecord]) -> Sequence[Place]:
+        sent: list[asyncio.Future[RecordMetadata]] = []
+        try:
+            for key, value, headers in records:
+                partition = partition_of(key, self._partitions)
+                sent.append(await producer.send(self._topic, value, key, partition, headers=list(headers)))
+            return [_place(metadata) for metadata in await asyncio.gather(*sent)]
+        except BaseException:
+            for future in sent:
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
+            raise
+
+    async def _start(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap,
+                    client_id="lastseen",
+                    enable_idempotence=True,
+                    acks="all",
+                    max_batch_size=BATCH_BYTES,
+                    max_request_size=MAX_REQUEST_BYTES,
+                    request_timeout_ms=int(self._timeout * 1000),
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _stop(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _discard(self, producer: AIOKafkaProducer | None) -> None:
+        if producer is None:
+            return
+        if producer is self._producer:
+            self._producer = None
+        self._retired.add(producer)
+        await _stop(producer)
+        self._retired.discard(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    with suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(STOP_SECONDS):
+            await producer.flush()
+    # An idempotent producer never gives a batch up, and its stop waits for all of them.
+    producer._message_accumulator.fail_all(KafkaTimeoutError("the producer was stopped"))
+    with suppress(KafkaError):
+        await producer.stop()
+
+
+def _place(metadata: RecordMetadata) -> Place:
+    if metadata.log_start_offset is not None and metadata.log_start_offset < 0:
+        # "Duplicate sequence": appended by an earlier try, at an offset that the broker no longer knows.
+        raise LogUnavailable("Kafka has the record but does not say where; a retry is recognised by its id")
+    return Place(metadata.partition, metadata.offset)
