@@ -1,0 +1,68 @@
+"""Live delivery: from a record to the connections that watch one of its channels."""
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from service.domain.frames import event_frame
+from service.domain.records import Record
+
+
+class Subscriber(Protocol):
+    """Who watches channels: gathers the frames of one step and sends them in one write."""
+
+    pending: list[bytes]
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        ...
+
+
+S = TypeVar("S", bound=Subscriber)
+
+
+class Fanout(Generic[S]):
+    """The live subscribers of each channel."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, dict[S, None]] = {}
+        self._touched: list[S] = []
+
+    @property
+    def channels(self) -> int:
+        """How many channels have a live subscriber."""
+        return len(self._live)
+
+    def add(self, channel: str, subscriber: S) -> None:
+        """From the next record on, `subscriber` gets those of `channel`."""
+        self._live.setdefault(channel, {})[subscriber] = None
+
+    def remove(self, channel: str, subscriber: S) -> None:
+        """End that; nothing happens where it was not."""
+        subscribers = self._live.get(channel)
+        if subscribers is not None:
+            subscribers.pop(subscriber, None)
+            if not subscribers:
+                del self._live[channel]
+
+    def push(self, record: Record) -> None:
+        """Hand the record's frame to each subscriber once, however many of its channels match."""
+        watching: Sequence[dict[S, None]] = [
+            subscribers for channel in record.channels if (subscribers := self._live.get(channel)) is not None
+        ]
+        if not watching:
+            return
+        frame = event_frame(record)
+        for subscribers in watching:
+            for subscriber in subscribers:
+                pending = subscriber.pending
+                if not pending:
+                    self._touched.append(subscriber)
+                elif pending[-1] is frame:
+                    continue
+                pending.append(frame)
+
+    def flush(self) -> None:
+        """Send what the pushes since the last flush have gathered."""
+        touched, self._touched = self._touched, []
+        for subscriber in touched:
+            subscriber.flush()

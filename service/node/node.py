@@ -1,0 +1,140 @@
+"""One serving process: everything between the log and its clients."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import uuid4
+
+from lastseen.close_codes import CloseCode
+
+from service.domain.frames import message_frame
+from service.domain.identity import Identity
+from service.domain.protocol import ping
+from service.domain.subscriptions import CatchUp
+from service.domain.window import Window
+from service.node.access import Access
+from service.node.connection import Connection, ConnectionPort
+from service.node.fanout import Fanout
+from service.node.head import Head
+from service.node.publishing import Publisher
+from service.node.pull import Puller
+from service.node.replay import Replay
+from service.node.services import Services
+from service.node.tail import Tail, find_start
+from service.node.tasks import Tasks
+from service.ports import Clock, Epoch, EventLog, History
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+_TICK_SECONDS: Final = 1.0
+
+
+class Node:
+    """The connections of this process, its tail and its publisher. Made by `running`."""
+
+    def __init__(self, services: Services, tail: Tail, publisher: Publisher) -> None:
+        self.services = services
+        self.tail = tail
+        self.publisher = publisher
+        self._slots: list[set[Connection]] = [set() for _ in range(services.settings.heartbeat_seconds)]
+        self._slot_of: dict[Connection, set[Connection]] = {}
+        self._next_slot = 0
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._slot_of)
+
+    def connect(self, port: ConnectionPort, identity: Identity) -> Connection | None:
+        """A connection carried by `port`, or None when there are as many as may be."""
+        if self.connections >= self.services.settings.max_connections:
+            return None
+        connection = Connection(self.services, port, identity, uuid4().hex)
+        slot = self._slot_of[connection] = self._slots[self._next_slot]
+        slot.add(connection)
+        return connection
+
+    def disconnect(self, connection: Connection) -> None:
+        """Give up a connection whose client is gone."""
+        connection.gone()
+        slot = self._slot_of.pop(connection, None)
+        if slot is not None:
+            slot.discard(connection)
+
+    def drain(self) -> None:
+        """Send every client away: this process is about to end."""
+        for connection in list(self._slot_of):
+            connection.close(CloseCode.GOING_AWAY, "Server is going away")
+
+    def abort(self) -> None:
+        """Drop every client."""
+        for connection in list(self._slot_of):
+            connection.abort()
+
+    async def beat(self) -> None:
+        """Ping each connection every `heartbeat_seconds`, spread over them; end the silent and the expired."""
+        while True:
+            self._next_slot = (self._next_slot + 1) % len(self._slots)
+            self._beat_slot(self._slots[self._next_slot])
+            await asyncio.sleep(_TICK_SECONDS)
+
+    def _beat_slot(self, slot: set[Connection]) -> None:
+        now_ms = self.services.clock.now_ms()
+        # A second of grace: the tick that is due may come a little early.
+        silent_since = now_ms - (self.services.settings.heartbeat_timeout_seconds - 1) * 1000
+        frame = message_frame(ping(now_ms, self.services.head.token))
+        for connection in list(slot):
+            if connection.heard_at <= silent_since:
+                connection.close(CloseCode.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
+            elif connection.identity.expires_at * 1000 <= now_ms:
+                connection.close(CloseCode.TOKEN_EXPIRED, "Token expired")
+            else:
+                connection.ping(frame)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, log: EventLog, history: History, epoch: Epoch, clock: Clock
+) -> AsyncGenerator[Node, None]:
+    """A node that is ready: its window holds the newest records and its tail is reading.
+
+    Raises LogUnavailable when Kafka does not answer. If the tail can't go on, the body is cancelled and
+    LogMovedError comes out (in a group).
+    """
+    start = await find_start(log, history, settings.look_back, settings.window_offsets)
+    window = Window(start.serve, settings.window_bytes)
+    head = Head(window, epoch.name)
+    tasks = Tasks(history)
+    fanout: Fanout[Connection] = Fanout()
+    async with asyncio.TaskGroup() as group:
+
+        def pull(connection: Connection, catch_up: CatchUp) -> None:
+            puller.start(connection, catch_up)
+
+        services = Services(
+            settings=settings,
+            clock=clock,
+            window=window,
+            head=head,
+            fanout=fanout,
+            replay=Replay(window, log, history, epoch, settings.look_back),
+            access=Access(tasks, head, log, settings.settle_seconds),
+            tasks=tasks,
+            pull=pull,
+        )
+        puller = Puller(services, group)
+        tail = Tail(log, window, start, head, tasks, fanout)
+        node = Node(services, tail, Publisher(log, tasks, tail.first_of, settings.max_event_bytes))
+        ends = {partition: held.next - 1 for partition, held in (await log.bounds()).items()}
+        owned = [group.create_task(tail.run(), name="tail"), group.create_task(node.beat(), name="heartbeat")]
+        await head.passed(ends)
+        _log.info("ready at %s, %d bytes in the window", head.token, window.bytes)
+        try:
+            yield node
+        finally:
+            node.abort()
+            puller.cancel()
+            for task in owned:
+                task.cancel()

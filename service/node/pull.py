@@ -1,0 +1,96 @@
+"""Serving catch-ups: one task for each, as long as it lasts, owned by the node."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final
+
+from lastseen.close_codes import CloseCode
+
+from service.domain.errors import HistoryUnavailable, Unavailable
+from service.domain.subscriptions import CatchUp
+from service.node.connection import Connection
+from service.node.services import Services
+
+_log = logging.getLogger(__name__)
+_MAX_RETRY_SECONDS: Final = 5.0
+
+
+class Puller:
+    """Pulls for connections that are catching up, each at the pace of its client."""
+
+    def __init__(self, services: Services, tasks: asyncio.TaskGroup) -> None:
+        self._services = services
+        self._tasks = tasks
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, connection: Connection, group: CatchUp) -> None:
+        """Pull for a group until it is live, empty or its connection gone."""
+        group.pulling = True
+        task = self._tasks.create_task(self._pull(connection, group), name=f"pull {connection.id}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def cancel(self) -> None:
+        """End them all."""
+        for task in self._running:
+            task.cancel()
+
+    async def _pull(self, connection: Connection, group: CatchUp) -> None:
+        try:
+            await self._learn_ends(group)
+            retry = 0.2
+            while not _is_over(connection, group):
+                try:
+                    await self._older(connection, group)
+                    if await self._newer(connection, group):
+                        return
+                    retry = 0.2
+                except Unavailable as error:
+                    connection.unavailable(error)
+                    await asyncio.sleep(max(retry, min(error.retry_after, _MAX_RETRY_SECONDS)))
+                    retry = min(retry * 2, _MAX_RETRY_SECONDS)
+        except Exception:  # noqa: BLE001 - one client's replay must not take the node down
+            _log.exception("replay of connection %s failed", connection.id)
+            connection.close(CloseCode.INTERNAL_ERROR, "Internal server error")
+        finally:
+            group.pulling = False
+
+    async def _learn_ends(self, group: CatchUp) -> None:
+        """Ask about the tasks replayed, so that `caught_up` can say which have ended."""
+        for channel in list(group.channels):
+            if channel.startswith("task:"):
+                try:
+                    await self._services.tasks.find(channel.removeprefix("task:"))
+                except HistoryUnavailable:
+                    return  # then the terminal event itself tells
+
+    async def _older(self, connection: Connection, group: CatchUp) -> None:
+        """Serve what the window no longer holds."""
+        async with aclosing(self._services.replay.pages(group)) as pages:
+            async for page in pages:
+                connection.deliver(group, page)
+                await connection.room()
+                if _is_over(connection, group):
+                    return
+
+    async def _newer(self, connection: Connection, group: CatchUp) -> bool:
+        """Serve out of the window. False when it slid past the cursor meanwhile."""
+        services = self._services
+        while not _is_over(connection, group):
+            if any(after + 1 < services.window.first(p) for p, after in group.cursor.items()):
+                return False
+            before = dict(group.cursor)
+            if connection.deliver_window(group):
+                return True
+            if group.cursor == before and connection.has_room:
+                # Ahead of this node's tail: another node was faster.
+                await services.head.next_move()
+            else:
+                await connection.room()
+                await asyncio.sleep(0)
+        return True
+
+
+def _is_over(connection: Connection, group: CatchUp) -> bool:
+    return connection.is_gone or not group.channels

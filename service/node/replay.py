@@ -1,0 +1,192 @@
+"""Replays: the records that a catching-up subscription wants and the window no longer holds."""
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from lastseen.positions import Position
+
+from service.domain.catchup import FromHistory, FromLog, Missing, NeedsHistory, Step, earliest, plan
+from service.domain.duplicates import LookBack
+from service.domain.errors import HistoryUnavailable, Unreadable
+from service.domain.ranges import Bounds, Coverage
+from service.domain.records import Record, read_record
+from service.domain.subscriptions import CatchUp
+from service.domain.window import Window
+from service.ports import Epoch, EventLog, History
+
+PAGE: Final = 200
+"""Records of one page: at 16 KiB of output an event, some 3 MB."""
+
+
+class Page(NamedTuple):
+    """Records to deliver, and per partition the offset up to which the subscription is then served."""
+
+    records: Sequence[Record]
+    served: Mapping[int, int]
+
+
+class Lost(NamedTuple):
+    """A gap: nobody holds what lies between the cursor and `earliest`."""
+
+    earliest: Mapping[int, int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a replay begins: as asked for (a token), then what is missing, then the first cursor."""
+
+    asked: str
+    lost: Sequence[Lost]
+    cursor: Mapping[int, int]
+
+
+class _Held(NamedTuple):
+    log: Mapping[int, Bounds]
+    history: Mapping[int, Coverage]
+    history_known: bool
+
+
+class Replay:
+    """Reads from Postgres and Kafka, by the plan of `domain.catchup`."""
+
+    def __init__(self, window: Window, log: EventLog, history: History, epoch: Epoch, look_back: int) -> None:
+        self._window = window
+        self._log = log
+        self._history = history
+        self._epoch = epoch
+        self._look_back = look_back
+
+    async def begin(self, position: Position) -> Beginning:
+        """Judge a position that a client came with.
+
+        Raises HistoryUnavailable when only Postgres could tell, LogUnavailable when Kafka has to be asked.
+        """
+        window = self._window
+        if not position.is_earliest and position.epoch != self._epoch.name:
+            cursor = await self._earliest(window.partitions)
+            return Beginning(position.token, [Lost(cursor, "epoch")], cursor)
+        known = {p: position.offsets[p] for p in window.partitions if p in position.offsets}
+        cursor = {**known, **await self._earliest(p for p in window.partitions if p not in known)}
+        asked = Position(self._epoch.name, dict(cursor)).token
+        ahead = [p for p, offset in known.items() if offset >= window.next(p)]
+        if ahead:
+            bounds = await self._log.bounds()
+            if any(known[p] >= bounds[p].next for p in ahead):
+                # Offsets that never were in this log, or that it has lost: they mean nothing here.
+                cursor = await self._earliest(window.partitions)
+                return Beginning(asked, [Lost(cursor, "epoch")], cursor)
+        lost = []
+        while (missing := await self._missing(cursor)) is not None:
+            lost.append(missing)
+            cursor = dict(missing.earliest)
+        return Beginning(asked, lost, cursor)
+
+    async def pages(self, group: CatchUp) -> AsyncGenerator[Page | Lost, None]:
+        """What lies between the group's cursor and the window, page by page, until the window holds the rest.
+
+        Whoever iterates moves the cursor by each page before asking for the next.
+        """
+        while behind := self._behind(group.cursor):
+            held = await self._held()
+            steps = {p: self._plan(p, group.cursor[p], held) for p in behind}
+            if any(isinstance(step, NeedsHistory) for step in steps.values()):
+                raise _history_needed()
+            if any(isinstance(step, Missing) for step in steps.values()):
+                yield _lost(group.cursor, steps)
+                continue
+            upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
+            if upto:
+                after = {p: group.cursor[p] for p in upto}
+                page = await self._history.page(list(group.channels), after, upto, PAGE)
+                yield Page(page.records, page.served)
+                continue
+            for partition, step in steps.items():
+                if isinstance(step, FromLog):
+                    async with aclosing(self._from_log(group, partition, step.upto, held)) as pages:
+                        async for logged in pages:
+                            yield logged
+                    break
+
+    def _behind(self, cursor: Mapping[int, int]) -> list[int]:
+        return [p for p, after in cursor.items() if after + 1 < self._window.first(p)]
+
+    async def _missing(self, cursor: Mapping[int, int]) -> Lost | None:
+        behind = self._behind(cursor)
+        if not behind:
+            return None
+        held = await self._held()
+        steps = {p: self._plan(p, cursor[p], held) for p in behind}
+        if any(isinstance(step, NeedsHistory) for step in steps.values()):
+            raise _history_needed()
+        return _lost(cursor, steps) if any(isinstance(step, Missing) for step in steps.values()) else None
+
+    def _plan(self, partition: int, after: int, held: _Held) -> Step:
+        return plan(
+            after,
+            self._window.first(partition),
+            held.log[partition],
+            held.history.get(partition),
+            history_known=held.history_known,
+        )
+
+    async def _held(self) -> _Held:
+        # Postgres first: what the log writer copies meanwhile is then held by both, never by neither.
+        try:
+            history, known = await self._history.coverage(), True
+        except HistoryUnavailable:
+            history, known = {}, False
+        return _Held(await self._log.bounds(), history, known)
+
+    async def _earliest(self, partitions: Iterable[int]) -> dict[int, int]:
+        wanted = list(partitions)
+        if all(self._window.first(p) == 0 for p in wanted):
+            return dict.fromkeys(wanted, -1)
+        held = await self._held()
+        found = {}
+        for p in wanted:
+            start = earliest(self._window.first(p), held.log[p], held.history.get(p), history_known=held.history_known)
+            if start is None:
+                raise _history_needed()
+            found[p] = start
+        return found
+
+    async def _from_log(self, group: CatchUp, partition: int, upto: int, held: _Held) -> AsyncGenerator[Page, None]:
+        """What Kafka holds in `(cursor, upto]`, judged by the void rule with what lies before it."""
+        after = group.cursor[partition]
+        look_back = LookBack(self._look_back)
+        coverage = held.history.get(partition)
+        start = max(held.log[partition].first, after + 1 - self._look_back)
+        if coverage is not None:
+            # What Postgres has need not be read again: its ids will do.
+            start = max(held.log[partition].first, min(after + 1, coverage.next))
+            for entry in await self._history.look_back(partition, start - self._look_back, start):
+                look_back.load(entry)
+        async with aclosing(self._log.read(partition, start, upto + 1)) as batches:
+            async for batch in batches:
+                records = []
+                for raw in batch.records:
+                    try:
+                        record = read_record(raw)
+                    except Unreadable:
+                        continue
+                    if look_back.judge(record) is None and record.offset > after:
+                        records.append(record)
+                read = min(batch.next[partition] - 1, upto)
+                for at in range(0, len(records), PAGE):
+                    part = records[at : at + PAGE]
+                    yield Page(part, {partition: part[-1].offset})
+                if read > after:
+                    yield Page((), {partition: read})
+
+
+def _lost(cursor: Mapping[int, int], steps: Mapping[int, Step]) -> Lost:
+    missing = {p: step for p, step in steps.items() if isinstance(step, Missing)}
+    reason = "lost" if any(step.reason == "lost" for step in missing.values()) else "retention"
+    return Lost({**cursor, **{p: step.earliest for p, step in missing.items()}}, reason)
+
+
+def _history_needed() -> HistoryUnavailable:
+    return HistoryUnavailable("Kafka no longer holds that position, and Postgres does not answer", retry_after=5.0)

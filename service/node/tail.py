@@ -1,0 +1,157 @@
+"""The tail: from Kafka into the window and on to the live subscribers, one order for everybody."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from service.domain.duplicates import LookBack
+from service.domain.errors import HistoryUnavailable, LogUnavailable, Unreadable
+from service.domain.ranges import Bounds
+from service.domain.records import RawRecord, Record, read_record
+from service.domain.window import Window
+from service.node.head import Head
+from service.node.tasks import Tasks
+from service.ports import EventLog, History
+
+_log = logging.getLogger(__name__)
+_STEP: Final = 500
+"""Records that one step of the event loop takes: some 10 ms."""
+_RETRY_SECONDS: Final = 5.0
+
+
+class LogMovedError(Exception):
+    """The log no longer holds what this node would read next: only a fresh start can put that right."""
+
+
+class LiveDelivery(Protocol):
+    """Where a step's records go: pushed one by one, sent together at its end."""
+
+    def push(self, record: Record) -> None: ...
+    def flush(self) -> None: ...
+
+
+class TailStart(NamedTuple):
+    """Per partition: where to read from, from where on to serve, and what the void rule knows of before.
+
+    Between the two lie records that are read for the void rule alone: their own verdict can't be had.
+    """
+
+    read: Mapping[int, int]
+    serve: Mapping[int, int]
+    look_backs: Mapping[int, LookBack]
+
+
+async def find_start(log: EventLog, history: History, look_back: int, window_offsets: int) -> TailStart:
+    """Where a tail begins.
+
+    The look-back comes from Postgres, ids only, where the log writer has come as far as the window begins;
+    else, and without Postgres, its W offsets are read from Kafka before the window.
+    """
+    bounds = await log.bounds()
+    serve = {p: max(held.first, held.next - window_offsets) for p, held in bounds.items()}
+    read = {p: max(held.first, serve[p] - look_back) for p, held in bounds.items()}
+    look_backs = {p: LookBack(look_back) for p in bounds}
+    try:
+        coverage = await history.coverage()
+        for p in bounds:
+            if p in coverage and coverage[p].next > read[p]:
+                read[p] = min(serve[p], coverage[p].next)
+                for entry in await history.look_back(p, read[p] - look_back, read[p]):
+                    look_backs[p].load(entry)
+                if coverage[p].first <= max(read[p] - look_back, 0):
+                    serve[p] = read[p]
+    except HistoryUnavailable:
+        _log.warning("Postgres does not answer: the void rule's look-back is read from Kafka")
+        read = {p: max(held.first, serve[p] - look_back) for p, held in bounds.items()}
+        look_backs = {p: LookBack(look_back) for p in bounds}
+    for p, held in bounds.items():
+        if read[p] == held.first:
+            serve[p] = held.first  # nothing before it is held: every verdict can be had
+    return TailStart(read, serve, look_backs)
+
+
+class Tail:
+    """Reads every partition and applies what it reads, step by step."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        window: Window,
+        start: TailStart,
+        head: Head,
+        tasks: Tasks,
+        fanout: LiveDelivery,
+    ) -> None:
+        self._log = log
+        self._window = window
+        self._next = dict(start.read)
+        self._look_backs = start.look_backs
+        self._head = head
+        self._tasks = tasks
+        self._fanout = fanout
+        self.unreadable = 0
+        """Records that this node passed over because no reader can use them."""
+
+    def first_of(self, partition: int, id_: str) -> int | None:
+        """The offset of the record that one with this id, appended now, would be a duplicate of."""
+        return self._look_backs[partition].first_of(id_, self._window.next(partition))
+
+    async def run(self) -> None:
+        """Read until cancelled; goes on by itself when Kafka comes back. Raises LogMovedError."""
+        retry = 0.1
+        while True:
+            try:
+                _check_held(self._next, await self._log.bounds())
+                async with self._log.tail(self._next) as reader:
+                    while True:
+                        batch = await reader.read()
+                        retry = 0.1
+                        await self._apply(batch.records, batch.next)
+            except LogUnavailable as error:
+                _log.warning("the log is away, reading again in %.1f s: %s", retry, error)
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, _RETRY_SECONDS)
+
+    async def _apply(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
+        for at in range(0, len(records), _STEP):
+            self._step(records[at : at + _STEP], next_ if at + _STEP >= len(records) else {})
+            await asyncio.sleep(0)
+        if not records:
+            self._step((), next_)
+
+    def _step(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
+        """Apply some records in one go: whoever looks sees the head before or behind all of them."""
+        window, fanout, next_offsets = self._window, self._fanout, self._next
+        for raw in records:
+            partition = raw.partition
+            if raw.offset < next_offsets[partition]:
+                continue
+            next_offsets[partition] = raw.offset + 1
+            try:
+                record = read_record(raw)
+            except Unreadable as error:
+                self.unreadable += 1
+                _log.warning("record %d:%d passed over (%s): %s", partition, raw.offset, error.reason, error)
+                continue
+            void = self._look_backs[partition].judge(record)
+            if void is None and raw.offset >= window.next(partition):
+                window.append(record)
+                self._tasks.note(record)
+                fanout.push(record)
+        for partition, offset in next_.items():
+            next_offsets[partition] = max(next_offsets[partition], offset)
+        for partition, offset in next_offsets.items():
+            window.advance(partition, offset)
+        self._head.move()
+        fanout.flush()
+
+
+def _check_held(start: Mapping[int, int], bounds: Mapping[int, Bounds]) -> None:
+    for partition, offset in start.items():
+        held = bounds.get(partition)
+        if held is None or not held.first <= offset <= held.next:
+            raise LogMovedError(
+                f"partition {partition} is to be read from {offset}, but Kafka holds "
+                f"{f'{held.first} to {held.next}' if held else 'no such partition'}"
+            )
