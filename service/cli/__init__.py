@@ -2,7 +2,12 @@
 
 import click
 
+from service.cli.up import up
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Event-sourced real-time messaging, from one machine up."""
+
+
+main.add_command(up)

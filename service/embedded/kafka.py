@@ -87,6 +87,8 @@ class Kafka:
                 env=_environment(),
                 ready=ready,
                 stop_signal=signal.SIGTERM,
+                # The last ones of several find no quorum to take leave of, and would wait for it.
+                grace=4.0 if len(self.brokers) == 1 else 2.0,
             )
             for broker in self.brokers
         ]
@@ -139,16 +141,15 @@ def _environment() -> dict[str, str]:
 
 
 def _ready(bootstrap: str, brokers: int) -> Callable[[], Awaitable[bool]]:
-    first, _, _ = bootstrap.partition(",")
-    host, _, port = first.partition(":")
-
     async def ready() -> bool:
-        # A bare connection first: a client that finds nobody listening writes it to its log as an error.
-        try:
-            _, writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            return False
-        writer.close()
+        # Bare connections first: a client that finds nobody listening writes it to its log as an error.
+        for address in bootstrap.split(","):
+            host, _, port = address.partition(":")
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                return False
+            writer.close()
         return await _brokers_known(bootstrap) == brokers
 
     return ready

@@ -1,0 +1,218 @@
+"""One instance on this machine: servers, nodes and consumers, in the order in which they need each other."""
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from service.embedded import free_ports, instance
+from service.embedded.child import Child
+from service.embedded.data_dir import DataDir, open_data_dir
+from service.embedded.errors import StartError
+from service.embedded.instance import Instance
+from service.embedded.stack import Progress, Stack, running
+
+CONSUMERS = ("log-writer",)
+"""Each is run as the module `consumers.NAME`, its dashes being underscores there."""
+
+TOPIC = "events"
+PARTITIONS = 12
+OPEN_FILES = 1 << 20
+WELCOME_TASK = "welcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `lastseen up` was asked for; `ports` are those of the nodes, `brokers` None means: as it was."""
+
+    data_dir: Path
+    ports: list[int]
+    brokers: int | None
+    welcome: bool
+    allow: tuple[str, ...]
+
+
+async def run(wanted: Wanted, progress: Progress) -> None:
+    """Runs the instance until it is cancelled. Raises EmbeddedError, OSError."""
+    _raise_open_files()
+    with open_data_dir(wanted.data_dir, wanted.brokers) as data_dir:
+        # Whoever waits for this start must not take the last one's addresses for it.
+        (data_dir.path / instance.FILE_NAME).unlink(missing_ok=True)
+        _check_ports(wanted.ports)
+        written = _Written(data_dir.path)
+        importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "service.main"))
+        try:
+            async with running(data_dir, progress=progress, changed=written.changed) as stack:
+                progress.tell("preparing the database and the topic")
+                prepare = (await importing).prepare
+                await _serve(wanted, data_dir, stack, prepare, written, progress)
+        finally:
+            await asyncio.gather(importing, return_exceptions=True)
+
+
+async def _serve(
+    wanted: Wanted,
+    data_dir: DataDir,
+    stack: Stack,
+    prepare: Callable[..., Awaitable[str]],
+    written: "_Written",
+    progress: Progress,
+) -> None:
+    epoch = await prepare(
+        kafka=stack.kafka,
+        database_url=stack.database_url,
+        partitions=PARTITIONS,
+        replication=data_dir.stamp.brokers,
+    )
+    environment = {
+        **os.environ,
+        "LASTSEEN_KAFKA": stack.kafka,
+        "LASTSEEN_DATABASE_URL": stack.database_url,
+        "LASTSEEN_JWT_SECRET": os.environ.get("LASTSEEN_JWT_SECRET") or data_dir.secret("jwt-secret"),
+        "LASTSEEN_TOPIC": TOPIC,
+        "LASTSEEN_ALLOW": json.dumps(wanted.allow),
+    }
+    logs = data_dir.folder("logs")
+    progress.tell("starting the service")
+    await stack.supervisor.start(*(_consumer(name, environment, logs) for name in CONSUMERS))
+    await stack.supervisor.start(
+        *(_node(f"node-{number}", port, environment, logs) for number, port in enumerate(wanted.ports, 1))
+    )
+    urls = [f"http://{free_ports.HOST}:{port}" for port in wanted.ports]
+    written.begin(Instance(urls[0], urls, stack.kafka, TOPIC, stack.database_url, epoch), stack.supervisor.pids)
+    click.echo(f"ready {urls[0]}")
+    sys.stdout.flush()
+    first = _first_time(data_dir)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stack.supervisor.wait())
+        if first and wanted.welcome:
+            group.create_task(_welcome(data_dir, progress))
+        for line in _next_steps(first and wanted.welcome):
+            progress.tell(line)
+
+
+class _Written:
+    """Keeps `instance.json` as it is: not there before the first `ready`, then rewritten at every change."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._instance: Instance | None = None
+
+    def begin(self, instance: Instance, pids: Mapping[str, int]) -> None:
+        """From here on the file is there."""
+        self._instance = instance
+        self.changed(pids)
+
+    def changed(self, pids: Mapping[str, int]) -> None:
+        """Some process has another pid."""
+        if self._instance is not None:
+            self._instance.processes = {"supervisor": os.getpid(), **pids}
+            self._instance.write(self._data_dir)
+
+
+def _consumer(name: str, environment: Mapping[str, str], logs: Path) -> Child:
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", f"consumers.{name.replace('-', '_')}"],
+        log=logs / f"{name}.log",
+        env={**environment, "INSTANCE_ID": name},
+        # Its servers end with it when the supervisor is killed; there is nobody to take leave of.
+        orphan_signal=signal.SIGKILL,
+    )
+
+
+def _node(name: str, port: int, environment: Mapping[str, str], logs: Path) -> Child:
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", "service.main", "--host", free_ports.HOST, "--port", str(port)],
+        log=logs / f"{name}.log",
+        env={**environment, "INSTANCE_ID": name},
+        ready=lambda: _answers_ready(port),
+        orphan_signal=signal.SIGKILL,
+    )
+
+
+async def _answers_ready(port: int) -> bool:
+    """Whether `GET /readyz` answers 200."""
+    try:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(free_ports.HOST, port)
+            try:
+                writer.write(f"GET /readyz HTTP/1.0\r\nHost: {free_ports.HOST}:{port}\r\n\r\n".encode())
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+def _check_ports(ports: list[int]) -> None:
+    for port in ports:
+        if not free_ports.is_free(port):
+            raise StartError(f"Port {port} of {free_ports.HOST} is taken: stop what listens there or choose --port.")
+
+
+def _raise_open_files() -> None:
+    """As many open files as this process may have, for itself and what it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    endless = resource.RLIM_INFINITY
+    # Only root may pass the hard limit, and some systems take no more than 10240 whatever that says.
+    raised = hard if hard == endless else max(hard, OPEN_FILES)
+    for limits in ((OPEN_FILES, raised), (hard, hard), (10240, hard)):
+        if soft != endless and (limits[0] > soft or limits[0] == endless):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                return
+
+
+def _first_time(data_dir: DataDir) -> bool:
+    """Whether this data directory has never been ready before; from now on it has."""
+    mark = data_dir.path / "was-ready"
+    if mark.exists():
+        return False
+    mark.touch()
+    return True
+
+
+async def _welcome(data_dir: DataDir, progress: Progress) -> None:
+    """Runs the welcome task, so that a new log has something to look at."""
+    log = data_dir.folder("logs") / "welcome.log"
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service.cli", "run", "--data-dir", str(data_dir.path), "--task", WELCOME_TASK),
+            *("--", sys.executable, "-m", "service.embedded.welcome"),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            status = await process.wait()
+        except asyncio.CancelledError:
+            process.terminate()
+            await process.wait()
+            raise
+    if status != 0:
+        progress.tell(f"the welcome task failed (exit status {status}): see {log}")
+
+
+def _next_steps(welcome: bool) -> list[str]:
+    command = os.environ.get("LASTSEEN_COMMAND", "lastseen")
+    return [
+        "",
+        "What to type next, in another terminal:",
+        *([f"  {command} tail task:{WELCOME_TASK}            watch the welcome task"] if welcome else []),
+        f"  {command} run --task first -- ls -lR     run a program as a task",
+        f"  {command} tail task:first              see its output, now or later, from any machine of yours",
+        "Ctrl-C stops everything; the next `up` goes on where this one stopped.",
+    ]
