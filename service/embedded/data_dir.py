@@ -145,13 +145,13 @@ def _read_stamp(path: Path) -> Stamp | None:
     try:
         values = json.loads((path / STAMP).read_text())
         layout = values["layout"]
+        if layout == LAYOUT:
+            return Stamp(**values)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataDirError(f"{path / STAMP} can't be read ({error}): choose another --data-dir.") from error
-    if layout != LAYOUT:
-        raise DataDirError(
-            f"The data directory {path} has layout {layout}, this Lastseen knows layout {LAYOUT}: "
-            "use the version that made it or choose another --data-dir."
-        )
-    return Stamp(**values)
+    raise DataDirError(
+        f"The data directory {path} has layout {layout}, this Lastseen knows layout {LAYOUT}: "
+        "use the version that made it or choose another --data-dir."
+    )

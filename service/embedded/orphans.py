@@ -1,6 +1,7 @@
 """Stops what a supervisor that was killed has left running."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import psutil
 
 SAME_START = 2.0
 GRACE = 5.0
+POLL = 0.05
 
 
 def _still_ours(path: Path) -> tuple[psutil.Process, int] | None:
@@ -35,20 +37,32 @@ async def stop(run_dir: Path) -> list[str]:
     """Ends all orphans of `run_dir`, politely first, and clears its pid files; returns their names."""
     orphans = find(run_dir)
     for _, process, signal in orphans:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal)
-        except psutil.NoSuchProcess:
-            continue
-    processes = [process for _, process, _ in orphans]
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, GRACE)
-    for process in alive:
-        try:
+    for process in await _left([process for _, process, _ in orphans]):
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    await asyncio.to_thread(psutil.wait_procs, alive, GRACE)
+    await _left([process for _, process, _ in orphans])
     _clear(run_dir)
     return [name for name, _, _ in orphans]
+
+
+async def _left(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run after GRACE seconds; returns as soon as none does."""
+    deadline = asyncio.get_running_loop().time() + GRACE
+    while True:
+        alive = [one for one in processes if _runs(one)]
+        if not alive or asyncio.get_running_loop().time() > deadline:
+            return alive
+        await asyncio.sleep(POLL)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        # A zombie has ended; that its new parent is slow to notice is not for us to wait for.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _clear(run_dir: Path) -> None:
