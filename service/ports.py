@@ -5,13 +5,14 @@ have; a range `[start, stop)` is half open; a *position*, `after`, and `served` 
 so what is wanted next lies above them.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from lastseen.record import NewRecord
 
 from service.domain.duplicates import Seen
+from service.domain.identity import Identity
 from service.domain.ranges import Bounds as Bounds
 from service.domain.ranges import Coverage as Coverage
 from service.domain.records import RawRecord, Record
@@ -71,7 +72,7 @@ class EventLog(Protocol):
         """A reader of all partitions from the offsets `start` on (each at or above `first`)."""
         ...
 
-    def read(self, partition: int, start: int, stop: int) -> AsyncIterator[TailBatch]:
+    def read(self, partition: int, start: int, stop: int) -> AsyncGenerator[TailBatch, None]:
         """The records of `[start, stop)` in batches, each with how far it has come; ends at `stop`.
 
         `start` must be at or above `first`. Raises LogUnavailable.
@@ -123,6 +124,14 @@ class History(Protocol):
 
     async def task(self, task_id: str) -> TaskFacts | None:
         """What is held of a task, or None where no event of it is."""
+        ...
+
+
+class Authenticator(Protocol):
+    """Tells who a caller is."""
+
+    def identify(self, token: str) -> Identity:
+        """Who the token names. Raises Denied, saying what is wrong with it."""
         ...
 
 

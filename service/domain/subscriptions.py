@@ -31,6 +31,11 @@ class CatchUp:
             if (start := self.channels.get(channel)) is not None and record.offset > start.get(record.partition, -2)
         ]
 
+    def served_of(self, channel: str) -> dict[int, int]:
+        """How far one of its channels has been served, per partition."""
+        start = self.channels[channel]
+        return {p: max(offset, start.get(p, offset)) for p, offset in self.cursor.items()}
+
     def served(self, partition: int, offset: int) -> None:
         """Move the cursor; it is never lowered."""
         if self.cursor.get(partition, -2) < offset:

@@ -101,7 +101,7 @@ async def running(
     """A node that is ready: its window holds the newest records and its tail is reading.
 
     Raises LogUnavailable when Kafka does not answer. If the tail can't go on, the body is cancelled and
-    LogMovedError comes out (in a group).
+    OffsetsGone comes out (in a group).
     """
     start = await find_start(log, history, settings.look_back, settings.window_offsets)
     window = Window(start.serve, settings.window_bytes)

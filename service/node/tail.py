@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.domain.duplicates import LookBack
-from service.domain.errors import HistoryUnavailable, LogUnavailable, Unreadable
-from service.domain.ranges import Bounds
+from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
 from service.domain.records import RawRecord, Record, read_record
 from service.domain.window import Window
 from service.node.head import Head
@@ -18,10 +17,6 @@ _log = logging.getLogger(__name__)
 _STEP: Final = 500
 """Records that one step of the event loop takes: some 10 ms."""
 _RETRY_SECONDS: Final = 5.0
-
-
-class LogMovedError(Exception):
-    """The log no longer holds what this node would read next: only a fresh start can put that right."""
 
 
 class LiveDelivery(Protocol):
@@ -98,16 +93,20 @@ class Tail:
         return self._look_backs[partition].first_of(id_, self._window.next(partition))
 
     async def run(self) -> None:
-        """Read until cancelled; goes on by itself when Kafka comes back. Raises LogMovedError."""
+        """Read until cancelled; goes on by itself when Kafka comes back.
+
+        Raises OffsetsGone when the log no longer holds what comes next: only a fresh start puts that right.
+        """
         retry = 0.1
         while True:
             try:
-                _check_held(self._next, await self._log.bounds())
                 async with self._log.tail(self._next) as reader:
                     while True:
                         batch = await reader.read()
                         retry = 0.1
                         await self._apply(batch.records, batch.next)
+            except OffsetsGone:
+                raise
             except LogUnavailable as error:
                 _log.warning("the log is away, reading again in %.1f s: %s", retry, error)
                 await asyncio.sleep(retry)
@@ -145,13 +144,3 @@ class Tail:
             window.advance(partition, offset)
         self._head.move()
         fanout.flush()
-
-
-def _check_held(start: Mapping[int, int], bounds: Mapping[int, Bounds]) -> None:
-    for partition, offset in start.items():
-        held = bounds.get(partition)
-        if held is None or not held.first <= offset <= held.next:
-            raise LogMovedError(
-                f"partition {partition} is to be read from {offset}, but Kafka holds "
-                f"{f'{held.first} to {held.next}' if held else 'no such partition'}"
-            )

@@ -1,0 +1,19 @@
+"""The application: routes over a node."""
+
+from fastapi import FastAPI
+
+from service.node.node import Node
+from service.ports import Authenticator
+from service.web import events, health, problems, socket
+
+
+def create_app(node: Node, authenticator: Authenticator) -> FastAPI:
+    """The ASGI application that serves `node`."""
+    app = FastAPI(title="Lastseen", version="1", docs_url=None, redoc_url=None)
+    app.state.node = node
+    app.state.authenticator = authenticator
+    problems.install(app)
+    app.include_router(health.router)
+    app.include_router(events.router)
+    app.include_router(socket.router)
+    return app

@@ -1,0 +1,132 @@
+"""`POST /api/v1/events`: producers append events."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from lastseen.envelope import Event
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from service.domain.errors import BadRequest, Denied, LogUnavailable
+from service.domain.identity import Identity
+from service.node.node import Node
+from service.node.publishing import Published
+from service.web.problems import FieldError, Problem
+
+MAX_EVENTS = 1000
+_STATUS_OF = {"forbidden": 403, "conflict": 409}
+
+router = APIRouter(prefix="/api/v1")
+
+_DESCRIPTION = """One event, or an array of up to 1,000, each judged by itself.
+
+The answer to one event is its place; to an array, a list in the same order: places, and for an event that was
+refused `{"index", "error": {"field", "detail", "code"}}`. If every event was refused, the answer is the error.
+Give each event an `id` of your own: a retry with the same id is recognised."""
+
+
+@router.post("/events", status_code=202, description=_DESCRIPTION, summary="Append events")
+async def append_events(request: Request) -> JSONResponse:
+    """Append one event or an array of them; answered once Kafka has them."""
+    node: Node = request.app.state.node
+    identity = identify(request)
+    if not identity.may_publish:
+        raise Problem(403, "publishing needs a token with the scope publish, or the role admin", code="forbidden")
+    body = await _read_body(request, node.services.settings.max_body_bytes)
+    try:
+        given = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Problem(400, f"the body is no JSON: {error}", code="invalid_json") from error
+    items: list[Any] = given if isinstance(given, list) else [given]
+    if not 0 < len(items) <= MAX_EVENTS:
+        raise Problem(
+            422,
+            f"an array holds 1 to {MAX_EVENTS} events, this one {len(items)}",
+            code="invalid_event",
+            errors=[{"field": "", "detail": f"1 to {MAX_EVENTS} events", "code": "array_size"}],
+        )
+    answers = await _publish(node, identity, items)
+    refused = [answer for answer in answers if isinstance(answer, list)]
+    if len(refused) == len(answers):
+        errors = [error for answer in refused for error in answer]
+        statuses = {_STATUS_OF.get(error["code"], 422) for error in errors}
+        detail = "; ".join(f"{error['field'] or 'event'}: {error['detail']}" for error in errors[:3])
+        raise Problem(
+            statuses.pop() if len(statuses) == 1 else 422, detail, code=errors[0]["code"], errors=errors[:MAX_EVENTS]
+        )
+    if isinstance(given, list):
+        return JSONResponse([_item(index, answer) for index, answer in enumerate(answers)], 202)
+    return JSONResponse(_item(0, answers[0]), 202)
+
+
+def identify(request: Request) -> Identity:
+    """Who calls. Raises Problem 401."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    try:
+        if scheme.lower() != "bearer" or not token:
+            raise Denied("Authentication required: send Authorization: Bearer TOKEN")
+        identity: Identity = request.app.state.authenticator.identify(token.strip())
+    except Denied as error:
+        raise Problem(
+            401, str(error), code="unauthorized", headers={"WWW-Authenticate": 'Bearer realm="lastseen"'}
+        ) from error
+    return identity
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The body, given up as soon as it passes the limit."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Problem(413, f"the body is longer than {limit} bytes: send fewer events at once", code="too_large")
+    return bytes(body)
+
+
+async def _publish(node: Node, identity: Identity, items: Sequence[Any]) -> list[Published | list[FieldError]]:
+    answers: list[Published | list[FieldError] | None] = []
+    events: list[Event] = []
+    for item in items:
+        try:
+            events.append(Event.model_validate(item))
+            answers.append(None)
+        except ValidationError as error:
+            answers.append(_field_errors(error))
+    try:
+        published = iter(await node.publisher.publish(identity, events))
+    except LogUnavailable as error:
+        raise Problem(
+            503,
+            f"the log does not answer, nothing was acknowledged: {error}",
+            code=error.code,
+            headers={"Retry-After": str(max(round(error.retry_after), 1))},
+        ) from error
+    return [answer if answer is not None else _answer(next(published)) for answer in answers]
+
+
+def _answer(answer: Published | BadRequest) -> Published | list[FieldError]:
+    if isinstance(answer, Published):
+        return answer
+    return [{"field": answer.field or "", "detail": str(answer), "code": answer.code}]
+
+
+def _item(index: int, answer: Published | list[FieldError]) -> dict[str, object]:
+    if isinstance(answer, list):
+        return {"index": index, "error": answer[0]}
+    return {
+        "id": answer.id,
+        "partition": answer.place.partition,
+        "offset": answer.place.offset,
+        "duplicate": answer.duplicate,
+    }
+
+
+def _field_errors(error: ValidationError) -> list[FieldError]:
+    found: list[FieldError] = []
+    for detail in error.errors(include_url=False, include_input=False):
+        context = detail.get("ctx", {})
+        field = context["field"] if detail["type"] == "envelope" else ".".join(str(part) for part in detail["loc"])
+        found.append({"field": field, "detail": detail["msg"], "code": detail["type"]})
+    return found
