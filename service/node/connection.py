@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from lastseen import close_codes
 from lastseen.channels import BROADCAST
-from lastseen.close_codes import CloseCode
 from lastseen.positions import Position
 
 from service.domain import protocol
@@ -72,7 +72,7 @@ class Connection:
         if project_id is not None:
             channels.append(f"project:{project_id}")
             if not await self._node.access.may_read(self.identity, channels[-1]):
-                self.close(CloseCode.POLICY, "Project access denied")
+                self.close(close_codes.POLICY, "Project access denied")
                 return
         if after is None:
             head = self._node.window.heads()
@@ -84,11 +84,11 @@ class Connection:
             beginning = await self._node.replay.begin(Position.parse(after))
         except ValueError as error:
             self._send(self._error(str(error), "invalid_position"))
-            self.close(CloseCode.POLICY, "Invalid position")
+            self.close(close_codes.POLICY, "Invalid position")
             return
         except Unavailable as error:
             self._send(self._error(str(error), error.code, retry_after=error.retry_after))
-            self.close(CloseCode.TRY_AGAIN_LATER, "Replay not possible now")
+            self.close(close_codes.TRY_AGAIN_LATER, "Replay not possible now")
             return
         recovered = not beginning.lost
         self._greet([Start(channel, beginning.asked, live=False, recovered=recovered) for channel in channels])

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
 
-from lastseen.close_codes import CloseCode
+from lastseen import close_codes
 
 from service.domain.frames import message_frame
 from service.domain.identity import Identity
@@ -66,7 +66,7 @@ class Node:
     def drain(self) -> None:
         """Send every client away: this process is about to end."""
         for connection in list(self._slot_of):
-            connection.close(CloseCode.GOING_AWAY, "Server is going away")
+            connection.close(close_codes.GOING_AWAY, "Server is going away")
 
     def abort(self) -> None:
         """Drop every client."""
@@ -87,9 +87,9 @@ class Node:
         frame = message_frame(ping(now_ms, self.services.head.token))
         for connection in list(slot):
             if connection.heard_at <= silent_since:
-                connection.close(CloseCode.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
+                connection.close(close_codes.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
             elif connection.identity.expires_at * 1000 <= now_ms:
-                connection.close(CloseCode.TOKEN_EXPIRED, "Token expired")
+                connection.close(close_codes.TOKEN_EXPIRED, "Token expired")
             else:
                 connection.ping(frame)
 

@@ -5,7 +5,7 @@ import logging
 from contextlib import aclosing
 from typing import Final
 
-from lastseen.close_codes import CloseCode
+from lastseen import close_codes
 
 from service.domain.errors import HistoryUnavailable, Unavailable
 from service.domain.subscriptions import CatchUp
@@ -52,7 +52,7 @@ class Puller:
                     retry = min(retry * 2, _MAX_RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - one client's replay must not take the node down
             _log.exception("replay of connection %s failed", connection.id)
-            connection.close(CloseCode.INTERNAL_ERROR, "Internal server error")
+            connection.close(close_codes.INTERNAL_ERROR, "Internal server error")
         finally:
             group.pulling = False
 

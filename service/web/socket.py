@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from fastapi import APIRouter, WebSocket
-from lastseen.close_codes import CloseCode
+from lastseen import close_codes
 
 from service.domain.errors import Denied, LastseenError
 from service.domain.identity import Identity
@@ -32,7 +32,7 @@ async def websocket(socket: WebSocket) -> None:
     try:
         identity = _identify(socket, socket.app.state.authenticator)
     except Denied as error:
-        await socket.close(CloseCode.POLICY, str(error))
+        await socket.close(close_codes.POLICY, str(error))
         return
     connection: Connection | None = None
     closing = asyncio.timeout(None)
@@ -47,7 +47,7 @@ async def websocket(socket: WebSocket) -> None:
     port = AsgiPort(socket, node.services.low_water, drained, end_soon)
     connection = node.connect(port, identity)
     if connection is None:
-        await socket.close(CloseCode.TOO_MANY, "Too many connections")
+        await socket.close(close_codes.TOO_MANY, "Too many connections")
         return
     sending = asyncio.create_task(port.send_all(), name=f"send {connection.id}")
     try:
@@ -76,7 +76,7 @@ async def _converse(socket: WebSocket, connection: Connection) -> None:
                 await connection.room()
     except LastseenError:
         _log.exception("connection %s failed", connection.id)
-        connection.close(CloseCode.INTERNAL_ERROR, "Internal server error")
+        connection.close(close_codes.INTERNAL_ERROR, "Internal server error")
         while (await socket.receive())["type"] != "websocket.disconnect":
             pass
 

@@ -1,47 +1,69 @@
-"""The one table of WebSocket close codes: what each means, and when a client comes back."""
+"""What each close code of the connection tells a client to do: the one table, for server and clients."""
 
-from enum import Enum, IntEnum
-from typing import Final
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+POLICY: Final = 1008
+TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
+TRY_AGAIN_LATER: Final = 1013
+TOKEN_EXPIRED: Final = 4401
+HEARTBEAT_TIMEOUT: Final = 4408
+TOO_MANY: Final = 4429
+
+AUTHENTICATION_REQUIRED: Final = "Authentication required"
+INVALID_TOKEN: Final = "Invalid token"  # noqa: S105 - a sentence of the protocol
+PROJECT_DENIED: Final = "Project access denied"
 
 
-class CloseCode(IntEnum):
-    """Codes that the server closes with."""
-
-    GOING_AWAY = 1001
-    POLICY = 1008
-    """The reason says which: `Authentication required`, `Invalid token`, `Project access denied`, …"""
-    TOO_BIG = 1009
-    INTERNAL_ERROR = 1011
-    TRY_AGAIN_LATER = 1013
-    TOKEN_EXPIRED = 4401
-    HEARTBEAT_TIMEOUT = 4408
-    TOO_MANY = 4429
-
-
-class Return(Enum):
-    """When a client comes back after a close."""
+class Return(StrEnum):
+    """When to come back."""
 
     AT_ONCE = "at once"
+    """With the first, small random delay."""
     LATER = "later"
-    """After a back-off."""
-    RENEWED = "renewed"
-    """With a new token."""
+    """With exponential back-off."""
+    AFTER_RENEWING = "after renewing"
+    """At once with another token; with the same one never."""
     NEVER = "never"
 
 
-_RETURNS: Final = {
-    1000: Return.NEVER,
-    CloseCode.GOING_AWAY: Return.AT_ONCE,
-    CloseCode.POLICY: Return.NEVER,
-    CloseCode.TOO_BIG: Return.NEVER,
-    CloseCode.INTERNAL_ERROR: Return.LATER,
-    CloseCode.TRY_AGAIN_LATER: Return.LATER,
-    CloseCode.TOKEN_EXPIRED: Return.RENEWED,
-    CloseCode.HEARTBEAT_TIMEOUT: Return.AT_ONCE,
-    CloseCode.TOO_MANY: Return.LATER,
+class CloseCode(NamedTuple):
+    """A row of the table."""
+
+    meaning: str
+    back: Return
+
+
+CLOSE_CODES: Final[dict[int, CloseCode]] = {
+    NORMAL: CloseCode("closed normally", Return.LATER),
+    GOING_AWAY: CloseCode("the node is going away", Return.LATER),
+    1002: CloseCode("a frame broke the WebSocket protocol", Return.LATER),
+    1003: CloseCode("binary messages are not accepted", Return.NEVER),
+    1005: CloseCode("closed without a code", Return.LATER),
+    1006: CloseCode("the connection broke", Return.LATER),
+    1007: CloseCode("a message was not UTF-8", Return.LATER),
+    POLICY: CloseCode("refused; the reason says why", Return.NEVER),
+    TOO_BIG: CloseCode("a message was too big", Return.NEVER),
+    1010: CloseCode("an extension is missing", Return.NEVER),
+    INTERNAL_ERROR: CloseCode("internal server error", Return.LATER),
+    1012: CloseCode("the service restarts", Return.LATER),
+    TRY_AGAIN_LATER: CloseCode("not ready yet", Return.LATER),
+    1014: CloseCode("a gateway could not reach the service", Return.LATER),
+    1015: CloseCode("the TLS hand-shake failed", Return.LATER),
+    TOKEN_EXPIRED: CloseCode("the token has expired", Return.AFTER_RENEWING),
+    HEARTBEAT_TIMEOUT: CloseCode("the client was silent for too long", Return.AT_ONCE),
+    TOO_MANY: CloseCode("too many connections or messages", Return.LATER),
 }
 
+_AUTHENTICATION: Final = frozenset({AUTHENTICATION_REQUIRED, INVALID_TOKEN})
 
-def when_to_return(code: int) -> Return:
-    """What the table says; a code that it lacks (1006, 1012, a proxy's own) is a network's, so later."""
-    return _RETURNS.get(code, Return.LATER)
+
+def when_to_return(code: int, reason: str = "") -> Return:
+    """What a client does after this close; one that is not in the table is a fault that passes."""
+    if code == POLICY and reason in _AUTHENTICATION:
+        return Return.AFTER_RENEWING
+    row = CLOSE_CODES.get(code)
+    return Return.LATER if row is None else row.back

@@ -1,0 +1,103 @@
+"""The only wiring: from settings to a node that serves."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from service.adapters.clock import SystemClock
+from service.adapters.kafka.log import KafkaLog, open_log
+from service.adapters.kafka.topic_id import read_topic
+from service.adapters.kafka.topics import ensure_topic
+from service.adapters.postgres.epochs import Epochs
+from service.adapters.postgres.history import PostgresHistory
+from service.adapters.postgres.pool import open_pool
+from service.adapters.postgres.schema import upgrade
+from service.adapters.tokens import SharedSecret
+from service.domain.errors import LastseenError, LogUnavailable, Unavailable
+from service.node.node import Node, running
+from service.ports import Epoch
+from service.settings import Settings
+from service.web.app import create_app
+from service.web.server import create_server
+
+_log = logging.getLogger(__name__)
+
+
+async def prepare(*, kafka: str, database_url: str, partitions: int, replication: int, topic: str = "events") -> str:
+    """Migrate the database, make the topic where there is none, and return the name of the present epoch.
+
+    Part of topic administration: it starts a new epoch when the topic is not the one that it was.
+    """
+    migrated = asyncio.create_task(asyncio.to_thread(upgrade, database_url))
+    await ensure_topic(kafka, topic, partitions=partitions, replication=replication)
+    await migrated
+    info = await read_topic(kafka, topic)
+    if info is None:
+        raise LogUnavailable(f"Kafka at {kafka} does not show the topic {topic} that was just made")
+    async with open_pool(database_url, size=1) as pool:
+        return (await Epochs(pool).ensure(info.id, info.partitions)).name
+
+
+@asynccontextmanager
+async def open_node(settings: Settings) -> AsyncIterator[Node]:
+    """A ready node on the servers that the settings name."""
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(open_log(settings.kafka, settings.topic))
+        pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value()))
+        epoch = await _current_epoch(Epochs(pool), log)
+        history = PostgresHistory(pool, epoch.number)
+        yield await stack.enter_async_context(running(settings, log, history, epoch, SystemClock()))
+
+
+async def _current_epoch(epochs: Epochs, log: KafkaLog) -> Epoch:
+    """The epoch that positions are of; a node does not start before it knows."""
+    while True:
+        try:
+            return await epochs.current(log.topic_id, log.partitions)
+        except Unavailable as error:
+            _log.warning("waiting for the epoch: %s", error)
+            await asyncio.sleep(error.retry_after)
+
+
+async def serve(settings: Settings, host: str, port: int) -> None:
+    """Run a node and its HTTP server until SIGINT or SIGTERM."""
+    if settings.jwt_secret is None:
+        raise LastseenError("LASTSEEN_JWT_SECRET is not set: a node needs it to verify tokens (at least 32 bytes)")
+    authenticator = SharedSecret(settings.jwt_secret.get_secret_value())
+    async with open_node(settings) as node:
+        app = create_app(node, authenticator)
+        server = create_server(app, host, port, max_message_bytes=settings.max_message_bytes, drain=node.drain)
+        await server.serve()
+
+
+def main() -> None:
+    """`python -m service.main --host H --port P`; everything else comes from the environment."""
+    parser = argparse.ArgumentParser(description="One node of Lastseen.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(Settings(), arguments.host, arguments.port))
+    except LastseenError as error:
+        sys.exit(f"lastseen node: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where the platform has it."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()
