@@ -192,7 +192,7 @@ def test_a_subscribe_with_start_begins_anew(session: Session) -> None:
     assert message["after"] == "k:0=3"
     assert delivered(session.receive(event(0, 11, "project:p"))) == [(0, 11, ("project:p",))]
     assert session.receive(result("project:p", "k:0=3", ref=message["ref"], recovered=True)) == [
-        Begun("project:p", Position("k", {0: 3}), recovered=True)
+        Begun("project:p", Position("k", {0: 3}), recovered=True, answers=True)
     ]
     assert session.state("project:p") is State.CATCHING_UP
     assert session.receive(event(0, 12, "project:p")) == []

@@ -47,9 +47,7 @@ def _rfc3339(value: object) -> object:
     # pydantic alone would also take a number, or a text of digits, for seconds since 1970.
     if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.match(value)):
         return value
-    raise PydanticCustomError(
-        "timestamp", "a time is an RFC 3339 text with its zone, such as 2026-01-31T12:00:00Z"
-    )
+    raise PydanticCustomError("timestamp", "a time is an RFC 3339 text with its zone, such as 2026-01-31T12:00:00Z")
 
 
 def _utc(value: datetime) -> datetime:
@@ -198,7 +196,5 @@ class NulCharacter(ValueError):
         self.field = field
 
 
-def _error(
-    field: Literal["category", "task_id", "project_id", "user_id", "data.user_id"], message: str
-) -> Exception:
+def _error(field: Literal["category", "task_id", "project_id", "user_id", "data.user_id"], message: str) -> Exception:
     return PydanticCustomError("envelope", "{message}", {"field": field, "message": message})

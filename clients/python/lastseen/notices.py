@@ -25,6 +25,8 @@ class Begun:
     channel: str
     position: Position
     recovered: bool | None
+    answers: bool = False
+    """Whether this answers a subscribe; else the connection itself began it."""
 
 
 @dataclass(frozen=True, slots=True)

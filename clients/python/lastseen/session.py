@@ -101,6 +101,16 @@ class Session:
         """The channels that the caller subscribed."""
         return tuple(s.channel for s in self._subscriptions.values() if s.wanted)
 
+    @property
+    def automatic(self) -> frozenset[str]:
+        """The channels that the connection itself subscribes."""
+        return frozenset(s.channel for s in self._subscriptions.values() if s.automatic)
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """The channels that are live on the present connection."""
+        return tuple(s.channel for s in self._subscriptions.values() if s.state is State.LIVE)
+
     def resume(self) -> Resume:
         """What to send on a new connection."""
         self.on_disconnected()
@@ -238,7 +248,7 @@ class Session:
         else:
             self.epoch = self.epoch or position.epoch
             yield from self._apply(Input.RESULT_WITHOUT_START, (channel,), position)
-        yield Begun(channel, position, message.get("recovered"))
+        yield Begun(channel, position, message.get("recovered"), answers=True)
 
     def _error(self, message: Message) -> Notice:
         asked = self._asked.pop(str(message.get("ref")), None)
