@@ -52,6 +52,12 @@ def upgrade() -> None:
         )
     for kind in ("system", "broadcast"):
         op.create_index(f"log_{kind}", "log", ["epoch", "partition", "offset"], postgresql_where=sa.column(kind))
+    op.create_index(
+        "log_ended",
+        "log",
+        ["task"],
+        postgresql_where=sa.column("type").in_(["task_cancelled", "task_completed", "task_failed", "task_timeout"]),
+    )
     op.create_table(
         "log_bucket",
         sa.Column("epoch", sa.Integer(), nullable=False),

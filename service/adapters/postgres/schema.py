@@ -77,6 +77,11 @@ for _kind in ("task", "project", "user"):
 for _kind in ("system", "broadcast"):
     _flag = log.c[_kind]
     Index(f"log_{_kind}", log.c.epoch, log.c.partition, log.c.offset, postgresql_where=_flag)
+Index(
+    "log_ended",
+    log.c.task,
+    postgresql_where=log.c.type.in_(["task_cancelled", "task_completed", "task_failed", "task_timeout"]),
+)
 
 log_bucket = Table(
     "log_bucket",

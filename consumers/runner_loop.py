@@ -1,0 +1,70 @@
+"""The one loop that every consumer runs in: it starts the work, starts it again, and stops it on a signal."""
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from service.domain.errors import Unavailable
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT = 0.1
+LONGEST_WAIT = 5.0
+WENT_WELL_SECONDS = 10.0
+"""Work that ran this long begins with the shortest wait again."""
+
+Work = Callable[[], Awaitable[None]]
+
+
+def run(name: str, work: Callable[[Settings], Awaitable[None]]) -> None:
+    """Be the process `name`: `work` until SIGTERM or SIGINT, which cancel it; then exit with 0.
+
+    Any error but Unavailable ends the process with a traceback, for its supervisor to see.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    settings = Settings()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(until_signal(name, lambda: keep_working(name, lambda: work(settings))))
+
+
+async def until_signal(name: str, work: Work) -> None:
+    """Await `work`; a first SIGTERM or SIGINT cancels it, a second one its cleaning up as well."""
+    working = asyncio.ensure_future(work())
+    loop = asyncio.get_running_loop()
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_, working.cancel, signal_.name)
+    try:
+        await working
+    except asyncio.CancelledError as error:
+        logger.info("%s stopped by %s", name, error)
+
+
+async def keep_working(name: str, work: Work) -> None:
+    """Await `work` again and again: after Unavailable with a wait that doubles, up to LONGEST_WAIT."""
+    loop = asyncio.get_running_loop()
+    wait = FIRST_WAIT
+    while True:
+        started = loop.time()
+        try:
+            await work()
+        except Unavailable as error:
+            if loop.time() - started > WENT_WELL_SECONDS:
+                wait = FIRST_WAIT
+            # Jitter, so that the instances of a deployment don't come back in step.
+            pause = wait * random.uniform(0.5, 1.0)  # noqa: S311
+            logger.warning("%s waits %.1f s: %s", name, pause, error)
+            await asyncio.sleep(pause)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop

@@ -1,0 +1,184 @@
+"""The port `History` on the Postgres log."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import NamedTuple
+
+import asyncpg
+from lastseen.channels import parse_channel
+from lastseen.names import TERMINAL_TYPES
+
+from service.adapters.postgres.page_query import page_query
+from service.adapters.postgres.pool import Connection, answering, open_pool
+from service.adapters.postgres.rows import record_of
+from service.domain.duplicates import Seen
+from service.domain.records import Record
+from service.ports import Coverage, HistoryPage, TaskFacts
+
+LOG_PROJECTION = "log"
+"""The log writer's name in `projection_offset`."""
+MOST_DAYS = 64
+"""Day partitions that one query opens at most."""
+
+_COVERAGE = """
+    SELECT o.partition, coalesce(b.first_offset, o.first_offset) AS first, o.next_offset AS next
+    FROM projection_offset o
+    LEFT JOIN LATERAL (
+        SELECT first_offset FROM log_bucket
+        WHERE epoch = o.epoch AND partition = o.partition ORDER BY bucket LIMIT 1
+    ) b ON true
+    WHERE o.projection = $2 AND o.epoch = $1
+"""
+_HOLES = "SELECT partition, first_offset, next_offset FROM hole WHERE epoch = $1 ORDER BY partition, first_offset"
+_DAYS = """
+    SELECT w.partition, b.bucket, b.last_offset
+    FROM unnest($2::int[], $3::bigint[]) AS w(partition, after)
+    CROSS JOIN LATERAL (
+        SELECT bucket, last_offset FROM log_bucket
+        WHERE epoch = $1 AND partition = w.partition AND last_offset > w.after
+        ORDER BY bucket LIMIT $4
+    ) b
+"""
+_DAYS_OF_RANGE = """
+    SELECT min(bucket), max(bucket) FROM log_bucket
+    WHERE epoch = $1 AND partition = $2 AND last_offset >= $3 AND first_offset < $4
+"""
+_SEEN_ELSEWHERE = """
+    SELECT "offset", id, ended_task FROM void
+    WHERE epoch = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4
+    UNION ALL
+    SELECT "offset", id, ended_task FROM quarantine
+    WHERE epoch = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4 AND id IS NOT NULL
+"""
+# The two parts are constants.
+_SEEN = f"""
+    SELECT "offset", id, CASE WHEN type = ANY($7) THEN task END AS ended_task FROM log
+    WHERE epoch = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4 AND bucket BETWEEN $5 AND $6
+    UNION ALL {_SEEN_ELSEWHERE} ORDER BY "offset"
+"""  # noqa: S608
+# Of all its days: a task says nothing of when it ran.
+_FIRST_OF_TASK = """
+    SELECT project, "user" FROM log WHERE task = $1 AND epoch = $2 ORDER BY partition, "offset" LIMIT 1
+"""
+_ENDED = "SELECT EXISTS (SELECT FROM log WHERE task = $1 AND epoch = $2 AND type IN ({}))".format(  # noqa: S608
+    ", ".join(f"'{name}'" for name in sorted(TERMINAL_TYPES))
+)
+
+
+class _Slice(NamedTuple):
+    """What one query looks through: some days, and per partition the offsets `(after, upto]` in them."""
+
+    first_day: date
+    last_day: date
+    ranges: dict[int, tuple[int, int]]
+
+
+class PostgresHistory:
+    """`History` of one epoch. Rows are committed together with how far they reach, so `served` is exact."""
+
+    def __init__(self, pool: asyncpg.Pool, epoch: int) -> None:
+        self._pool = pool
+        self._epoch = epoch
+
+    async def coverage(self) -> Mapping[int, Coverage]:
+        with answering():
+            async with self._pool.acquire() as connection:
+                # The offsets first: a hole that comes after them lies above them.
+                rows = await connection.fetch(_COVERAGE, self._epoch, LOG_PROJECTION)
+                holes: dict[int, list[tuple[int, int]]] = {}
+                for partition, first, next_ in await connection.fetch(_HOLES, self._epoch):
+                    holes.setdefault(partition, []).append((first, next_))
+        return {
+            row["partition"]: Coverage(row["first"], row["next"], tuple(holes.get(row["partition"], ())))
+            for row in rows
+        }
+
+    async def page(
+        self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
+    ) -> HistoryPage:
+        """As `History.page`. Raises ValueError for a name that is no channel."""
+        query, ids = page_query([parse_channel(name) for name in channels])
+        served = {partition: after.get(partition, -1) for partition in upto}
+        days = 1
+        with answering():
+            async with self._pool.acquire() as connection:
+                while slice_ := await self._next_slice(connection, served, upto, days):
+                    rows = await connection.fetch(
+                        query,
+                        self._epoch,
+                        limit,
+                        list(slice_.ranges),
+                        [after_ for after_, _ in slice_.ranges.values()],
+                        [upto_ for _, upto_ in slice_.ranges.values()],
+                        slice_.first_day,
+                        slice_.last_day,
+                        *ids,
+                    )
+                    _serve(served, slice_, rows, limit)
+                    if rows:
+                        return HistoryPage(_distinct(rows), served)
+                    # Days without a match are passed in growing strides.
+                    days = min(2 * days, MOST_DAYS)
+        return HistoryPage((), served)
+
+    async def _next_slice(
+        self, connection: Connection, served: Mapping[int, int], upto: Mapping[int, int], days: int
+    ) -> _Slice | None:
+        open_ = sorted(partition for partition in upto if served[partition] < upto[partition])
+        if not open_:
+            return None
+        rows = await connection.fetch(_DAYS, self._epoch, open_, [served[partition] for partition in open_], days)
+        if not rows:
+            return None
+        chosen = sorted({row["bucket"] for row in rows})[:days]
+        ranges: dict[int, tuple[int, int]] = {}
+        for partition, bucket, last in rows:
+            if bucket <= chosen[-1]:
+                reached = ranges.get(partition, (0, -1))[1]
+                ranges[partition] = (served[partition], min(upto[partition], max(last, reached)))
+        return _Slice(chosen[0], chosen[-1], ranges)
+
+    async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
+        with answering():
+            async with self._pool.acquire() as connection:
+                range_ = (self._epoch, partition, start, stop)
+                ((first_day, last_day),) = await connection.fetch(_DAYS_OF_RANGE, *range_)
+                rows = await connection.fetch(_SEEN, *range_, first_day, last_day, list(TERMINAL_TYPES))
+        return [Seen(*row) for row in rows]
+
+    async def task(self, task_id: str) -> TaskFacts | None:
+        with answering():
+            async with self._pool.acquire() as connection:
+                row = await connection.fetchrow(_FIRST_OF_TASK, task_id, self._epoch)
+                if row is None:
+                    return None
+                ended = await connection.fetchval(_ENDED, task_id, self._epoch)
+        return TaskFacts(row["project"], row["user"], ended)
+
+
+def _serve(served: dict[int, int], slice_: _Slice, rows: Sequence[asyncpg.Record], limit: int) -> None:
+    """Raise `served` by what one query looked through: all of it, or up to the row at which it was cut."""
+    last_partition, last_offset = (rows[-1][0], rows[-1][1]) if len(rows) >= limit else (None, -1)
+    for partition, (_, upto) in sorted(slice_.ranges.items()):
+        if partition == last_partition:
+            served[partition] = last_offset
+            return
+        served[partition] = upto
+
+
+def _distinct(rows: Sequence[asyncpg.Record]) -> list[Record]:
+    """The records of rows in order, where a record of two channels comes twice."""
+    records: list[Record] = []
+    for row in rows:
+        last = records[-1] if records else None
+        if last is None or (last.partition, last.offset) != (row[0], row[1]):
+            records.append(record_of(row))
+    return records
+
+
+@asynccontextmanager
+async def open_history(url: str, epoch: int) -> AsyncIterator[PostgresHistory]:
+    """The history of an epoch, by its number. The database may be away: calls then raise HistoryUnavailable."""
+    async with open_pool(url) as pool:
+        yield PostgresHistory(pool, epoch)

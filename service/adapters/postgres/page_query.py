@@ -1,0 +1,50 @@
+"""The query of one page: a branch for each kind of channel, each partition by its index and up to the limit."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from lastseen.channels import Channel
+
+from service.adapters.postgres.rows import READ_COLUMNS
+
+KINDS_WITH_ID: Final = ("task", "project", "user")
+KINDS_WITHOUT_ID: Final = ("system", "broadcast")
+
+FIXED_ARGUMENTS: Final = 7
+"""$1 epoch, $2 limit, $3 partitions, $4 after, $5 upto, $6 first day, $7 last day; then ids per kind."""
+
+_WITHIN: Final = (
+    'epoch = $1 AND bucket BETWEEN $6 AND $7 AND partition = v.partition AND "offset" > v.after AND "offset" <= v.upto'
+    ' ORDER BY "offset" LIMIT $2'
+)
+
+
+def page_query(channels: Sequence[Channel]) -> tuple[str, list[list[str]]]:
+    """The statement for these channels, and its arguments after the fixed ones."""
+    asked = {channel.kind for channel in channels}
+    ids = {
+        kind: sorted({channel.id for channel in channels if channel.kind == kind})
+        for kind in KINDS_WITH_ID
+        if kind in asked
+    }
+    return _statement(tuple(ids), tuple(kind for kind in KINDS_WITHOUT_ID if kind in asked)), list(ids.values())
+
+
+@lru_cache
+def _statement(with_id: tuple[str, ...], without_id: tuple[str, ...]) -> str:
+    # Only the constants of this file go into the text; what is asked for goes in as arguments.
+    branches = [
+        f"SELECT l.* FROM unnest(${FIXED_ARGUMENTS + place}::text[]) c(id) CROSS JOIN LATERAL"  # noqa: S608
+        f' (SELECT {READ_COLUMNS} FROM log WHERE "{kind}" = c.id AND {_WITHIN}) l'
+        for place, kind in enumerate(with_id, 1)
+    ]
+    branches += [f"(SELECT {READ_COLUMNS} FROM log WHERE {kind} AND {_WITHIN})" for kind in without_id]  # noqa: S608
+    columns = ", ".join(f"r.{column.strip()}" for column in READ_COLUMNS.split(","))
+    return (
+        f"SELECT {columns}"  # noqa: S608
+        " FROM (SELECT * FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS w(partition, after, upto)"
+        " ORDER BY partition) v"
+        f" CROSS JOIN LATERAL ({' UNION ALL '.join(branches)}) r"
+        f' ORDER BY v.partition, r."offset" LIMIT $2'
+    )

@@ -1,0 +1,64 @@
+"""Connections to Postgres, and its errors as the service's own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from service.adapters.postgres.urls import plain_url
+from service.domain.errors import HistoryUnavailable
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+"""A connection borrowed from a pool."""
+
+CONNECT_SECONDS = 5.0
+
+_PASSING_CLASSES = ("08", "40", "53", "55", "57", "58", "25")
+"""SQLSTATE classes that pass by themselves: connection, rollback, resources, object in use, operator, system;
+25: a transaction that the server ended, or a server that is read-only for a while."""
+
+
+@asynccontextmanager
+async def open_pool(url: str, *, size: int = 8, seconds: float = 15.0, **settings: str) -> AsyncIterator[asyncpg.Pool]:
+    """Up to `size` connections, made when needed, so that the database may be away at first.
+
+    `seconds` bounds each statement; `settings` are the server's, for these connections.
+    """
+    pool = asyncpg.create_pool(
+        plain_url(url),
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        command_timeout=seconds,
+        server_settings={
+            "application_name": "lastseen",
+            # A generic plan locks every day partition before it prunes them; planning anew costs less.
+            "plan_cache_mode": "force_custom_plan",
+            "jit": "off",
+            **settings,
+        },
+    )
+    await pool
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Postgres's absence in this block, and what else passes by itself, is raised as HistoryUnavailable."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if not (error.sqlstate or "08").startswith(_PASSING_CLASSES):
+            raise
+        raise HistoryUnavailable(f"Postgres is unavailable: {error}") from error
+    except asyncpg.InterfaceError as error:
+        raise HistoryUnavailable(f"the connection to Postgres was lost: {error}") from error
+    except TimeoutError as error:
+        raise HistoryUnavailable("Postgres does not answer in time") from error
+    except OSError as error:
+        raise HistoryUnavailable(f"Postgres can't be reached: {error}") from error

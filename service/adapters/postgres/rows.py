@@ -1,0 +1,89 @@
+"""A record as a row of `log`, and back."""
+
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from service.domain.records import Record
+
+LOG_COLUMNS: Final = (
+    "epoch", "partition", "offset", "bucket", "id", "type", "appended_at", "ttl",
+    "task", "project", "user", "system", "broadcast", "payload",
+)  # fmt: skip
+READ_COLUMNS: Final = (
+    'partition, "offset", appended_at, id, type, ttl, task, project, "user", system, broadcast, payload'
+)
+"""What `record_of` needs of a row."""
+
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
+_CACHED_CHANNEL_LISTS: Final = 65_536
+
+
+class ChannelColumns(NamedTuple):
+    """A record's channels, one column a kind."""
+
+    task: str | None
+    project: str | None
+    user: str | None
+    system: bool
+    broadcast: bool
+
+
+@lru_cache(_CACHED_CHANNEL_LISTS)
+def columns_of(channels: tuple[str, ...]) -> ChannelColumns:
+    """The columns for `channels`, of which there is at most one of each kind."""
+    ids = dict[str, str](name.partition(":")[::2] for name in channels)
+    return ChannelColumns(ids.get("task"), ids.get("project"), ids.get("user"), "system" in ids, "broadcast" in ids)
+
+
+@lru_cache(_CACHED_CHANNEL_LISTS)
+def channels_of(
+    task: str | None, project: str | None, user: str | None, system: bool, broadcast: bool
+) -> tuple[str, ...]:
+    """The channels that `columns_of` took apart, in the order that our producers write them."""
+    named = (("task", task), ("project", project), ("user", user))
+    found = [f"{kind}:{id_}" for kind, id_ in named if id_ is not None]
+    if system:
+        found.append("system")
+    if broadcast:
+        found.append("broadcast")
+    return tuple(found)
+
+
+def time_of(ms: int) -> datetime:
+    """A time in ms since 1970 as Postgres takes it. Raises OverflowError outside the years 1 to 9999."""
+    return _1970 + timedelta(milliseconds=ms)
+
+
+def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
+    """The row of `record`, in the order of LOG_COLUMNS."""
+    return (
+        epoch,
+        record.partition,
+        record.offset,
+        bucket,
+        record.id,
+        record.type,
+        time_of(record.appended_at),
+        record.ttl,
+        *columns_of(record.channels),
+        record.value.decode(),
+    )
+
+
+def record_of(row: asyncpg.Record) -> Record:
+    """The record of a row of READ_COLUMNS."""
+    partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload = row
+    return Record(
+        partition,
+        offset,
+        (appended_at - _1970) // _MS,
+        id_,
+        type_,
+        channels_of(task, project, user, system, broadcast),
+        ttl,
+        payload.encode(),
+    )
