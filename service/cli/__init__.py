@@ -2,6 +2,8 @@
 
 import click
 
+from service.cli.lag import lag
+from service.cli.topics import topics
 from service.cli.up import up
 
 
@@ -11,3 +13,5 @@ def main() -> None:
 
 
 main.add_command(up)
+main.add_command(topics)
+main.add_command(lag)

@@ -31,6 +31,8 @@ async def start_consumer(bootstrap: str, timeout: float) -> AIOKafkaConsumer:
         with answering(f"Kafka at {bootstrap}"):
             async with asyncio.timeout(timeout):
                 await consumer.start()
+        # Lets its tasks begin: aiokafka's stop raises CancelledError for one that never ran.
+        await asyncio.sleep(0)
     except BaseException:
         await consumer.stop()
         raise

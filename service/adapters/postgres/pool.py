@@ -15,9 +15,10 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 CONNECT_SECONDS = 5.0
 
-_PASSING_CLASSES = ("08", "40", "53", "55", "57", "58", "25")
-"""SQLSTATE classes that pass by themselves: connection, rollback, resources, object in use, operator, system;
-25: a transaction that the server ended, or a server that is read-only for a while."""
+_PASSING_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
+"""SQLSTATE classes that say nothing of the statement: connection, a transaction ended or a server read-only,
+login, no such database, rollback, resources, object in use, operator, system."""
+_NO_SUCH_TABLE = "42P01"
 
 
 @asynccontextmanager
@@ -53,6 +54,8 @@ def answering() -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
+        if error.sqlstate == _NO_SUCH_TABLE:
+            raise HistoryUnavailable("the database has no schema yet: run `alembic upgrade head`") from error
         if not (error.sqlstate or "08").startswith(_PASSING_CLASSES):
             raise
         raise HistoryUnavailable(f"Postgres is unavailable: {error}") from error

@@ -1,11 +1,13 @@
 """One database address, in the spelling that each library wants."""
 
+from service.domain.errors import BadRequest
+
 
 def plain_url(url: str) -> str:
-    """`postgresql://…` as asyncpg wants it. Raises ValueError for anything else than a Postgres address."""
+    """`postgresql://…` as asyncpg wants it. Raises BadRequest for anything else than a Postgres address."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise ValueError("the database address must look like postgresql://user:password@host:port/name")
+        raise BadRequest("the database address must look like postgresql://user:password@host:port/name")
     return f"postgresql://{rest}"
 
 

@@ -1,0 +1,37 @@
+"""How far the log writer has come, and what it passed over."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import asyncpg
+
+from service.adapters.postgres.history import LOG_PROJECTION
+from service.adapters.postgres.pool import answering
+
+_PROGRESS = """
+    SELECT o.partition, o.next_offset, o.absent,
+        (SELECT count(*) FROM void v WHERE v.epoch = o.epoch AND v.partition = o.partition),
+        (SELECT count(*) FROM quarantine q WHERE q.epoch = o.epoch AND q.partition = o.partition),
+        (SELECT coalesce(sum(h.next_offset - h.first_offset), 0)::bigint FROM hole h
+         WHERE h.epoch = o.epoch AND h.partition = o.partition)
+    FROM projection_offset o WHERE o.projection = $2 AND o.epoch = $1
+"""
+
+
+class Progress(NamedTuple):
+    """Of one partition: the next offset to be copied, and how many offsets below it are not rows, by reason."""
+
+    next: int
+    absent: int
+    """Kafka passed them without a record."""
+    void: int
+    quarantined: int
+    lost: int
+    """They lie in holes."""
+
+
+async def read_progress(pool: asyncpg.Pool, epoch: int) -> Mapping[int, Progress]:
+    """The log writer's progress in each partition that it has begun. Raises HistoryUnavailable."""
+    with answering():
+        rows = await pool.fetch(_PROGRESS, epoch, LOG_PROJECTION)
+    return {partition: Progress(*numbers) for partition, *numbers in rows}
