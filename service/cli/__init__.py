@@ -3,6 +3,10 @@
 import click
 
 from service.cli.lag import lag
+from service.cli.publish import publish
+from service.cli.run import run
+from service.cli.tail import tail
+from service.cli.token import token
 from service.cli.topics import topics
 from service.cli.up import up
 
@@ -15,3 +19,7 @@ def main() -> None:
 main.add_command(up)
 main.add_command(topics)
 main.add_command(lag)
+main.add_command(publish)
+main.add_command(run)
+main.add_command(tail)
+main.add_command(token)

@@ -20,7 +20,8 @@ class Shown:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._bar.stop()
+        if self._fetching is not None:
+            self._bar.stop()
 
     def tell(self, line: str) -> None:
         """Prints one line."""

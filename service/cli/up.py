@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from service.embedded.errors import EmbeddedError
+from service.embedded.errors import EmbeddedError, StartError
 
 NEARLY_NOTHING = 4 * 1024 * 1024
 
@@ -82,7 +82,9 @@ async def _until_signal(running: Coroutine[None, None, None]) -> None:
 def _sentence(error: EmbeddedError | OSError, data_dir: Path) -> str:
     """What went wrong, in one sentence for the terminal."""
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    if full or "No space left on device" in str(error) or _free(data_dir) < NEARLY_NOTHING:
+    # A server that finds no space may die without a word of it: its log is on the same disk.
+    suspect = isinstance(error, StartError) and _free(data_dir) < NEARLY_NOTHING
+    if full or suspect or "No space left on device" in str(error):
         return f"The disk that holds {data_dir} is full: free some space or choose another --data-dir."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename} can't be used ({error.strerror}): choose another --data-dir or mend it."

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 
 LOG_LIMIT = 16 * 1024 * 1024
+REASON_WITHIN = 16 * 1024
+TELLING = ("Exception", "Error", "ERROR", "FATAL", "PANIC", "error:")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -92,10 +94,23 @@ def forget(name: str, run_dir: Path) -> None:
     (run_dir / f"{name}.json").unlink(missing_ok=True)
 
 
-def last_line(log: Path) -> str:
-    """The last line of `log`, which names the reason, and the log itself, to end a sentence with."""
+def log_size(log: Path) -> int:
+    """Bytes in `log` so far: where what is written next begins."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def reason(log: Path, start: int) -> str:
+    """The line written to `log` since the byte `start` that most likely says what went wrong, and where the log is.
+
+    Ends a sentence; the newest line that reads like an error wins, else the newest line.
+    """
     try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(start, size - REASON_WITHIN))
+            written = file.read().decode(errors="replace")
     except OSError:
-        lines = []
-    return (f": {lines[-1][:300]}" if lines else "") + f" (log: {log})"
+        written = ""
+    lines = [line.strip() for line in written.splitlines() if line.strip()]
+    telling = [line for line in lines if any(word in line for word in TELLING)] or lines
+    return (f": {telling[-1][:300]}" if telling else "") + f" (log: {log})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.embedded import java
-from service.embedded.child import Child, last_line
+from service.embedded.child import Child, log_size, reason
 from service.embedded.errors import StartError
 from service.embedded.free_ports import HOST
 
@@ -117,6 +117,7 @@ share.coordinator.state.topic.min.isr={in_sync}
 
     async def _format(self, broker: Broker) -> None:
         log = self.logs / f"{broker.name}.log"
+        start = log_size(log)
         arguments = ("format", f"--cluster-id={self.cluster_id}", "--config", str(broker.properties))
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
@@ -133,7 +134,7 @@ share.coordinator.state.topic.min.isr={in_sync}
                 await process.wait()
                 raise
         if status != 0:
-            raise StartError(f"{broker.name} could not be formatted{last_line(log)}")
+            raise StartError(f"{broker.name} could not be formatted{reason(log, start)}")
 
 
 def _environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import asyncpg
 import psutil
 
-from service.embedded.child import Child, last_line
+from service.embedded.child import Child, log_size, reason
 from service.embedded.errors import StartError
 from service.embedded.free_ports import HOST
 
@@ -117,6 +117,7 @@ class Postgres:
         temporary.rename(self._cluster)
 
     async def _initdb(self, target: Path, password: Path) -> None:
+        start = log_size(self.log)
         with self.log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 str(self.programs / "initdb"),
@@ -146,7 +147,7 @@ class Postgres:
                 await process.wait()
                 raise
         if status != 0:
-            raise StartError(f"Postgres could not make its cluster{last_line(self.log)}")
+            raise StartError(f"Postgres could not make its cluster{reason(self.log, start)}")
 
     def _unblock(self) -> None:
         """Removes the pid file of a server that is gone, when its number is another program's now.

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from service.embedded import child as children
-from service.embedded.child import Child, last_line
+from service.embedded.child import Child, log_size, reason
 from service.embedded.errors import StartError
 
 FIRST_DELAY = 0.2
@@ -29,6 +29,7 @@ class _Kept:
     child: Child
     process: asyncio.subprocess.Process
     since: float
+    log_start: int
     keeper: asyncio.Task[None] | None = None
 
 
@@ -73,9 +74,10 @@ class Supervisor:
         kept: list[_Kept] = []
         self._batches.append(kept)
         for child in batch:
+            start = log_size(child.log)
             process = await self._spawn(child)
             # One by one: if the next can't be spawned, this one is known, and so stopped.
-            kept.append(_Kept(child, process, asyncio.get_running_loop().time()))
+            kept.append(_Kept(child, process, asyncio.get_running_loop().time(), start))
         self._changed(self.pids)
         try:
             async with asyncio.TaskGroup() as group:
@@ -104,20 +106,18 @@ class Supervisor:
             raise StartError(f"{child.name} could not be started: {error}.") from error
 
     async def _until_ready(self, kept: _Kept) -> None:
+        name, within = kept.child.name, kept.child.ready_within
         ended = asyncio.create_task(kept.process.wait())
         asked = asyncio.create_task(_poll(kept.child))
         try:
-            await asyncio.wait({ended, asked}, timeout=kept.child.ready_within, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, asked}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            why = reason(kept.child.log, kept.log_start)
             if asked.done():
                 asked.result()
             elif ended.done():
-                raise StartError(
-                    f"{kept.child.name} ended at its start ({describe(ended.result())}){last_line(kept.child.log)}"
-                )
+                raise StartError(f"{name} ended at its start ({describe(ended.result())}){why}")
             else:
-                raise StartError(
-                    f"{kept.child.name} was not ready after {kept.child.ready_within:.0f} s{last_line(kept.child.log)}"
-                )
+                raise StartError(f"{name} was not ready after {within:.0f} s{why}")
         finally:
             ended.cancel()
             asked.cancel()
@@ -137,6 +137,7 @@ class Supervisor:
 
     async def _start_again(self, kept: _Kept) -> None:
         try:
+            kept.log_start = log_size(kept.child.log)
             kept.process = await self._spawn(kept.child)
             kept.since = asyncio.get_running_loop().time()
             self._changed(self.pids)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from service.embedded import orphans
-from service.embedded.child import Child
+from service.embedded.child import Child, reason
 from service.embedded.errors import StartError
 from service.embedded.supervisor import Supervisor, describe
 from tests.waiting import until
@@ -162,7 +162,7 @@ async def test_an_error_of_the_supervisor_itself_reaches_its_owner(tmp_path: Pat
 ORPHANING = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from service.embedded.child import Child
+from service.embedded.child import Child, reason
 from service.embedded.supervisor import Supervisor
 
 async def main(folder):
@@ -216,3 +216,19 @@ async def test_a_process_that_only_has_the_number_is_left_alone(tmp_path: Path) 
 )
 def test_exit_statuses_in_words(status: int, words: str) -> None:
     assert describe(status) == words
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("", ""),
+        ("starting\nno port\n", ": no port"),
+        ("java.io.IOException: No space left\n\tat a.B\n\tat c.D\n", ": java.io.IOException: No space left"),
+        ("initdb: error: could not write\ninitdb: removing data\n", ": initdb: error: could not write"),
+    ],
+)
+def test_the_reason_is_the_line_of_this_start_that_reads_like_one(tmp_path: Path, written: str, told: str) -> None:
+    log = tmp_path / "log"
+    before = "FATAL: of an earlier start\n"
+    log.write_text(before + written)
+    assert reason(log, len(before)) == f"{told} (log: {log})"
