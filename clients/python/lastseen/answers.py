@@ -39,12 +39,15 @@ def judge(response: httpx.Response) -> Retry | Rejected | None:
     text = str(problem.get("detail") or problem.get("title") or response.text[:300] or response.reason_phrase)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
         return Retry(f"HTTP {status}: {text}", _seconds(response.headers.get("Retry-After")))
-    code = problem.get("code")
+    code, field = problem.get("code"), problem.get("field")
+    errors = problem.get("errors")
+    if isinstance(errors, list) and len(errors) == 1 and isinstance(errors[0], dict):
+        text, code, field = str(errors[0].get("detail", text)), errors[0].get("code", code), errors[0].get("field")
     if status == HTTPStatus.UNAUTHORIZED:
         return AuthenticationFailed(text, code=code or status)
     if status == HTTPStatus.FORBIDDEN:
         return AccessDenied(text, code=code or status)
-    return BadRequest(text, code=code, status=status, field=problem.get("field"))
+    return BadRequest(text, code=code, status=status, field=field)
 
 
 def places_of(body: bytes) -> list[Place | LastseenError]:

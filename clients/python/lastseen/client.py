@@ -326,7 +326,7 @@ def _refusal(closed: ConnectionClosed) -> Rejected:
     if reason == PROJECT_DENIED:
         return AccessDenied(reason, code=code)
     if when_to_return(code, reason) is Return.AFTER_RENEWING:
-        return AuthenticationFailed(reason, code=code)
+        return AuthenticationFailed(f"the service does not accept the token: {reason}", code=code)
     return Rejected(f"the server closed the connection for good: {code} {reason}".rstrip(), code=code)
 
 

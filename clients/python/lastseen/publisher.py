@@ -155,13 +155,13 @@ class Publisher:
         return batch
 
     async def _send(self, batch: list[_Queued]) -> None:
-        """Send until it is answered for good. A batch that is too big as a whole goes in halves."""
+        """Send until it is answered for good. A batch refused as a whole goes in halves, to tell whose fault it was."""
         try:
             answer = await self._post([queued.json for queued in batch])
             if len(answer) != len(batch):
                 raise LastseenError(f"the service answered {len(answer)} of {len(batch)} events")
         except BadRequest as error:
-            if error.status == 413 and len(batch) > 1:
+            if len(batch) > 1:
                 half = len(batch) // 2
                 await self._send(batch[:half])
                 await self._send(batch[half:])
@@ -212,14 +212,20 @@ class Publisher:
 
 
 def encode(event: Event | Mapping[str, Any]) -> tuple[str, bytes]:
-    """The id and the JSON with which an event is published; an id is made where it has none."""
+    """The id and the JSON with which an event is published; an id is made where it has none.
+
+    Raises BadRequest when it can't be written as JSON.
+    """
     if isinstance(event, Event):
         return event.id, event.model_dump_json(exclude_none=True).encode()
     id_ = event.get("id")
     if id_ is None:
         id_ = new_event_id()
         event = {**event, "id": id_}
-    return str(id_), to_json(event)
+    try:
+        return str(id_), to_json(event)
+    except ValueError as error:
+        raise BadRequest(f"the event can't be written as JSON: {error}") from error
 
 
 def decode(json: bytes) -> tuple[str, bytes]:

@@ -92,17 +92,30 @@ class Stream:
 
     async def items(self) -> AsyncIterator[Item]:
         """The events and what lies between them, in order."""
-        while True:
-            while not self._items:
-                if self._error is not None:
-                    raise self._error
-                if self.ended:
-                    return
-                self._ready.clear()
-                await self._ready.wait()
+        while await self.wait():
+            for item in self.take(1):
+                yield item
+
+    async def wait(self) -> bool:
+        """Wait until there is something to take; False when nothing more will come.
+
+        Raises what the stream failed with, once everything before it was taken. Cancelling it loses nothing.
+        """
+        while not self._items:
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                return False
+            self._ready.clear()
+            await self._ready.wait()
+        return True
+
+    def take(self, limit: int = MAX_ITEMS) -> list[Item]:
+        """At most `limit` of the items that are there now."""
+        taken: list[Item] = []
+        while self._items and len(taken) < limit:
             item, size = self._items.popleft()
             self._bytes -= size
-            self._room.set()
             match item:
                 case Received() | Moved():
                     self._position = item.position
@@ -114,7 +127,9 @@ class Stream:
                 case Passed():
                     item.call()
                     continue
-            yield item
+            taken.append(item)
+        self._room.set()
+        return taken
 
     async def aclose(self) -> None:
         """Want no more of it; what is in the buffer is dropped."""
