@@ -18,7 +18,7 @@ import click
 from service.embedded import free_ports, instance
 from service.embedded.child import Child
 from service.embedded.data_dir import DataDir, open_data_dir
-from service.embedded.errors import StartError
+from service.embedded.errors import EmbeddedError, StartError
 from service.embedded.instance import Instance
 from service.embedded.stack import Progress, Stack, running
 
@@ -71,6 +71,7 @@ async def _serve(
     epoch = await prepare(
         kafka=stack.kafka,
         database_url=stack.database_url,
+        topic=TOPIC,
         partitions=PARTITIONS,
         replication=data_dir.stamp.brokers,
     )
@@ -93,12 +94,15 @@ async def _serve(
     click.echo(f"ready {urls[0]}")
     sys.stdout.flush()
     first = _first_time(data_dir)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(stack.supervisor.wait())
-        if first and wanted.welcome:
-            group.create_task(_welcome(data_dir, progress))
-        for line in _next_steps(first and wanted.welcome):
-            progress.tell(line)
+    for line in _next_steps(first and wanted.welcome):
+        progress.tell(line)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stack.supervisor.wait())
+            if first and wanted.welcome:
+                group.create_task(_welcome(data_dir, progress))
+    except* (EmbeddedError, OSError) as failures:
+        raise failures.exceptions[0] from None
 
 
 class _Written:
@@ -208,11 +212,14 @@ async def _welcome(data_dir: DataDir, progress: Progress) -> None:
 
 def _next_steps(welcome: bool) -> list[str]:
     command = os.environ.get("LASTSEEN_COMMAND", "lastseen")
+    steps = [
+        *([(f"tail task:{WELCOME_TASK}", "watch the welcome task, now or later")] if welcome else []),
+        ("run --task first -- ls -lR", "run a program as a task"),
+        ("tail task:first", "see its output, now or later"),
+    ]
     return [
         "",
         "What to type next, in another terminal:",
-        *([f"  {command} tail task:{WELCOME_TASK}            watch the welcome task"] if welcome else []),
-        f"  {command} run --task first -- ls -lR     run a program as a task",
-        f"  {command} tail task:first              see its output, now or later, from any machine of yours",
+        *(f"  {command} {arguments:<30} {meaning}" for arguments, meaning in steps),
         "Ctrl-C stops everything; the next `up` goes on where this one stopped.",
     ]
