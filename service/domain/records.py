@@ -90,6 +90,9 @@ def read_record(raw: RawRecord) -> Record:
         ttl = _ttl(headers.get(HEADER_TTL))
     except KeyError as error:
         raise Unreadable("header", f"the header {error} is missing") from error
+    except AttributeError as error:
+        # Kafka's headers may have no value at all, and aiokafka then gives None.
+        raise Unreadable("header", "a header has no value") from error
     except ValueError as error:
         raise Unreadable("header", str(error)) from error
     return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value)

@@ -1,0 +1,160 @@
+"""Exactly once, whoever competes, freezes or dies."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+from lastseen.record import NewRecord
+
+from consumers.log_writer import LogWriter
+from service.adapters.kafka.log import KafkaLog
+from service.adapters.postgres.history import PostgresHistory
+from service.adapters.postgres.log_store import LogStore
+from service.adapters.postgres.pool import open_pool
+from service.domain.errors import HistoryUnavailable
+from service.ports import Epoch, Place
+from tests.events import records_of, task_events
+from tests.integration.conftest import LogWriters, until_written
+from tests.ledger import check_ledger
+from tests.waiting import until
+
+
+class Producer:
+    """Appends without a pause, every tenth record twice, until it is told to stop."""
+
+    def __init__(self, log: KafkaLog) -> None:
+        self._log = log
+        self._stopping = False
+        self.places: list[Place] = []
+        self.repeated = 0
+
+    async def run(self) -> None:
+        random = Random(7)
+        while not self._stopping:
+            records = records_of(task_events(100, random=random))
+            again: list[NewRecord] = random.sample(records, 10)
+            self.repeated += len(again)
+            self.places += await self._log.append([*records, *again])
+            await asyncio.sleep(0.005)
+
+    def stop(self) -> None:
+        self._stopping = True
+
+
+@asynccontextmanager
+async def appending(log: KafkaLog) -> AsyncIterator[Producer]:
+    """A producer at work; at the end of the block it has stopped."""
+    producer = Producer(log)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(producer.run())
+        try:
+            yield producer
+        finally:
+            producer.stop()
+
+
+async def reached(sql: asyncpg.Connection, more: int) -> None:
+    """Wait until `more` further offsets are written."""
+    total = "SELECT coalesce(sum(next_offset), 0) FROM projection_offset"
+    goal = await sql.fetchval(total) + more
+
+    async def is_reached() -> bool:
+        return await sql.fetchval(total) >= goal
+
+    await until(is_reached, timeout=40, what=f"{more} more offsets having been written")
+
+
+async def test_two_writers_one_killed_in_the_middle_again_and_again(
+    kafka: str, topic: str, database: str, log: KafkaLog, log_writers: LogWriters, sql: asyncpg.Connection
+) -> None:
+    async with appending(log) as producer:
+        writers = [await log_writers.start(), await log_writers.start()]
+        for turn in range(4):
+            await reached(sql, 500)
+            await log_writers.stop(writers.pop(0), signal.SIGKILL)
+            writers.append(await log_writers.start())
+            assert len(log_writers.running) == 2, f"turn {turn}"
+        await reached(sql, 500)
+    await until_written(log, sql)
+    ledger = await check_ledger(kafka, topic, database, acknowledged=producer.places)
+    assert ledger.records == len(producer.places)
+    assert ledger.void == producer.repeated
+
+
+async def test_a_writer_that_was_frozen_while_another_took_over_writes_nothing_twice(
+    kafka: str, topic: str, database: str, log: KafkaLog, log_writers: LogWriters, sql: asyncpg.Connection
+) -> None:
+    async with appending(log) as producer:
+        frozen = await log_writers.start()
+        await reached(sql, 500)
+        frozen.send_signal(signal.SIGSTOP)
+        await log_writers.start()
+        await reached(sql, 1_500)
+        frozen.send_signal(signal.SIGCONT)
+        await reached(sql, 1_000)
+    await until_written(log, sql)
+    ledger = await check_ledger(kafka, topic, database, acknowledged=producer.places)
+    assert ledger.void == producer.repeated
+
+
+async def test_postgres_sessions_killed_while_it_writes(
+    kafka: str, topic: str, database: str, log: KafkaLog, log_writers: LogWriters, sql: asyncpg.Connection
+) -> None:
+    async with appending(log) as producer:
+        writer = await log_writers.start()
+        for _ in range(5):
+            await reached(sql, 300)
+            killed = await sql.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            assert killed >= 1
+    await until_written(log, sql)
+    ledger = await check_ledger(kafka, topic, database, acknowledged=producer.places)
+    assert ledger.void == producer.repeated
+    assert writer.returncode is None, "it went on by itself"
+
+
+async def test_two_writers_that_no_group_keeps_apart(
+    kafka: str, topic: str, database: str, log: KafkaLog, epoch: Epoch, sql: asyncpg.Connection, caplog
+) -> None:
+    """Both believe that every partition is theirs: only the fence stands between them."""
+    await log.append(records_of(task_events(5_000, random=Random(3))))
+    async with asyncio.TaskGroup() as group:
+        rivals = [group.create_task(rival(name, kafka, topic, database, epoch)) for name in ("a", "b")]
+        for _ in range(20):
+            await log.append(records_of(task_events(200)))
+        await until_written(log, sql)
+        for task in rivals:
+            task.cancel()
+    ledger = await check_ledger(kafka, topic, database)
+    assert ledger.rows == ledger.records == 9_000
+    assert "another log writer has moved" in caplog.text
+
+
+async def rival(name: str, kafka: str, topic: str, database: str, epoch: Epoch) -> None:
+    """A log writer alone in a group of its own."""
+    async with (
+        open_pool(database, size=2) as pool,
+        AIOKafkaConsumer(
+            bootstrap_servers=kafka,
+            group_id=f"{topic}.{name}",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+        ) as consumer,
+    ):
+        store = LogStore(pool, epoch.number)
+        await store.ensure_days()
+        writer = LogWriter(consumer, topic, store, PostgresHistory(pool, epoch.number), 10_000)
+        consumer.subscribe([topic], listener=writer)
+        while True:
+            try:
+                await writer.run()
+            except HistoryUnavailable:
+                # Two that lock each other out; one of them has been let through.
+                continue
