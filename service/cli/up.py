@@ -55,7 +55,7 @@ def up(data_dir: Path, port: int, nodes: int, brokers: str | None, no_welcome: b
         try:
             asyncio.run(_until_signal(run(wanted, shown)))
         except (EmbeddedError, LastseenError, OSError) as error:
-            raise click.ClickException(_sentence(error, wanted.data_dir)) from error
+            raise click.ClickException(sentence(error, wanted.data_dir)) from error
 
 
 async def _until_signal(running: Coroutine[None, None, None]) -> None:
@@ -80,7 +80,7 @@ async def _until_signal(running: Coroutine[None, None, None]) -> None:
             raise
 
 
-def _sentence(error: EmbeddedError | LastseenError | OSError, data_dir: Path) -> str:
+def sentence(error: EmbeddedError | LastseenError | OSError, data_dir: Path) -> str:
     """What went wrong, in one sentence for the terminal."""
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     # A server that finds no space may die without a word of it: its log is on the same disk.
