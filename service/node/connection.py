@@ -48,10 +48,10 @@ class Connection:
     port's buffer has fallen to `low_water`, and `gone` at the end.
     """
 
-    __slots__ = ("_is_gone", "_node", "_port", "_room", "heard_at", "id", "identity", "pending", "subscriptions")
+    __slots__ = ("_is_gone", "_port", "_room", "heard_at", "id", "identity", "node", "pending", "subscriptions")
 
     def __init__(self, node: Services, port: ConnectionPort, identity: Identity, connection_id: str) -> None:
-        self._node = node
+        self.node = node
         self._port = port
         self._room: asyncio.Event | None = None
         self._is_gone = False
@@ -71,17 +71,17 @@ class Connection:
         channels = [f"user:{self.identity.user_id}", BROADCAST]
         if project_id is not None:
             channels.append(f"project:{project_id}")
-            if not await self._node.access.may_read(self.identity, channels[-1]):
+            if not await self.node.access.may_read(self.identity, channels[-1]):
                 self.close(close_codes.POLICY, "Project access denied")
                 return
         if after is None:
-            head = self._node.window.heads()
+            head = self.node.window.heads()
             for channel in channels:
                 self._begin_live(channel, head)
-            self._greet([Start(channel, self._node.head.token, live=True) for channel in channels])
+            self._greet([Start(channel, self.node.head.token, live=True) for channel in channels])
             return
         try:
-            beginning = await self._node.replay.begin(Position.parse(after))
+            beginning = await self.node.replay.begin(Position.parse(after))
         except ValueError as error:
             self._send(self._error(str(error), "invalid_position"))
             self.close(close_codes.POLICY, "Invalid position")
@@ -96,13 +96,13 @@ class Connection:
 
     async def receive(self, text: str | bytes) -> None:
         """Act on a message of the client."""
-        self.heard_at = self._node.clock.now_ms()
+        self.heard_at = self.node.clock.now_ms()
         try:
             match protocol.parse_request(text):
                 case protocol.Pong():
                     pass
                 case protocol.Ping(ref):
-                    self._send(protocol.pong(self._node.clock.now_ms(), ref))
+                    self._send(protocol.pong(self.node.clock.now_ms(), ref))
                 case protocol.Subscribe() as request:
                     await self._subscribe(request)
                 case protocol.Unsubscribe(channels, ref):
@@ -121,7 +121,7 @@ class Connection:
                 self._subscribe_now(channel, request)
             return
         try:
-            beginning = await self._node.replay.begin(request.after)
+            beginning = await self.node.replay.begin(request.after)
         except Unavailable as error:
             for channel in granted:
                 self._send(
@@ -137,7 +137,7 @@ class Connection:
         granted = []
         for channel in request.channels:
             try:
-                if await self._node.access.may_read(self.identity, channel):
+                if await self.node.access.may_read(self.identity, channel):
                     granted.append(channel)
                 else:
                     self._send(
@@ -148,10 +148,10 @@ class Connection:
                     self._error(str(error), error.code, ref=request.ref, channel=channel, retry_after=error.retry_after)
                 )
         new = [channel for channel in granted if channel not in self.subscriptions]
-        room = self._node.settings.max_subscriptions - len(self.subscriptions)
+        room = self.node.settings.max_subscriptions - len(self.subscriptions)
         for channel in new[max(room, 0) :]:
             granted.remove(channel)
-            limit = self._node.settings.max_subscriptions
+            limit = self.node.settings.max_subscriptions
             self._send(
                 self._error(
                     f"At most {limit} subscriptions a connection: unsubscribe others first",
@@ -163,36 +163,36 @@ class Connection:
         return granted
 
     def _subscribe_now(self, channel: str, request: protocol.Subscribe) -> None:
-        head = self._node.window.heads()
+        head = self.node.window.heads()
         if channel in self.subscriptions:
             group = self.subscriptions.catch_up_of(channel)
             served = head if group is None else group.served_of(channel)
-            token = self._node.head.token_of(served)
+            token = self.node.head.token_of(served)
             self._send(protocol.subscription_result(channel, token, None, request.ref))
             return
         joined = self._begin_live(channel, head)
-        self._send(protocol.subscription_result(channel, self._node.head.token, None, request.ref))
+        self._send(protocol.subscription_result(channel, self.node.head.token, None, request.ref))
         if joined is not None:
-            self._send(protocol.fell_behind([channel], self._node.head.token))
+            self._send(protocol.fell_behind([channel], self.node.head.token))
 
     def _begin_live(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
         joined = self.subscriptions.begin(channel, head)
         if joined is None:
-            self._node.fanout.add(channel, self)
+            self.node.fanout.add(channel, self)
         return joined
 
     def _catch_up(self, channels: Sequence[str], beginning: Beginning) -> None:
         """Start the channels together, as the client asked: its stream begins with the gaps."""
         for channel in channels:
-            self._node.fanout.remove(channel, self)
+            self.node.fanout.remove(channel, self)
         group = self.subscriptions.start(channels, beginning.cursor, asked=True)
         requested = beginning.asked
         for lost in beginning.lost:
             requested = self._send_gap(group, requested, lost)
-        self._node.pull(self, group)
+        self.node.pull(self, group)
 
     def _end(self, channel: str) -> None:
-        self._node.fanout.remove(channel, self)
+        self.node.fanout.remove(channel, self)
         self.subscriptions.remove(channel)
 
     def flush(self) -> None:
@@ -201,26 +201,26 @@ class Connection:
         if self._is_gone:
             return
         self._port.write(pending[0] if len(pending) == 1 else b"".join(pending))
-        if self._port.buffered() > self._node.settings.high_water_bytes:
+        if self._port.buffered() > self.node.settings.high_water_bytes:
             self._fall_behind()
 
     def _fall_behind(self) -> None:
-        fallen = self.subscriptions.fall_behind(self._node.window.heads())
+        fallen = self.subscriptions.fall_behind(self.node.window.heads())
         if fallen is None:
             return
         group, channels = fallen
         for channel in channels:
-            self._node.fanout.remove(channel, self)
-        self._send(protocol.fell_behind(channels, self._node.head.token))
+            self.node.fanout.remove(channel, self)
+        self._send(protocol.fell_behind(channels, self.node.head.token))
         if not group.pulling:
-            self._node.pull(self, group)
+            self.node.pull(self, group)
 
     def deliver(self, group: CatchUp, page: Page | Lost) -> None:
         """Send a page of a replay and move the cursor."""
         if isinstance(page, Lost):
-            self._send_gap(group, self._node.head.token_of(group.cursor), page)
+            self._send_gap(group, self.node.head.token_of(group.cursor), page)
             return
-        now_ms = self._node.clock.now_ms()
+        now_ms = self.node.clock.now_ms()
         frames = [
             replay_frame(record, channels)
             for record in page.records
@@ -237,14 +237,14 @@ class Connection:
         The last read and the change to live are one step of the event loop: nothing comes between. The
         cursor has to be within the window, or ahead of it (then nothing happens until the tail passes it).
         """
-        window = self._node.window
+        window = self.node.window
         channels = list(group.channels)
         for partition in window.partitions:
             after = group.cursor[partition]
             if after + 1 < window.next(partition):
                 read = window.read(channels, partition, after, _WINDOW_PAGE)
                 self.deliver(group, Page(read.records, {partition: read.served}))
-                if self._port.buffered() > self._node.settings.high_water_bytes:
+                if self._port.buffered() > self.node.settings.high_water_bytes:
                     return False
         if any(group.cursor[partition] != window.next(partition) - 1 for partition in window.partitions):
             return False
@@ -253,11 +253,11 @@ class Connection:
 
     def _finish(self, group: CatchUp) -> None:
         channels = self.subscriptions.finish(group)
-        token = self._node.head.token
-        ended = [channel for channel in channels if self._node.has_ended(channel)]
+        token = self.node.head.token
+        ended = [channel for channel in channels if self.node.has_ended(channel)]
         running = [channel for channel in channels if channel not in ended]
         for channel in channels:
-            self._node.fanout.add(channel, self)
+            self.node.fanout.add(channel, self)
         if running:
             self._send(protocol.caught_up(running, token, closed=False))
         if ended:
@@ -268,7 +268,7 @@ class Connection:
         self._write(frame)
 
     def _send_gap(self, group: CatchUp, requested: str, lost: Lost) -> str:
-        reached = self._node.head.token_of(lost.earliest)
+        reached = self.node.head.token_of(lost.earliest)
         for partition, offset in lost.earliest.items():
             group.served(partition, offset)
         self._send(protocol.gap(list(group.channels), requested, reached, lost.reason))
@@ -278,10 +278,10 @@ class Connection:
         self._send(
             protocol.connection_established(
                 connection_id=self.id,
-                now_ms=self._node.clock.now_ms(),
+                now_ms=self.node.clock.now_ms(),
                 user_id=self.identity.user_id,
-                node=self._node.settings.instance_id,
-                heartbeat_seconds=self._node.settings.heartbeat_seconds,
+                node=self.node.settings.instance_id,
+                heartbeat_seconds=self.node.settings.heartbeat_seconds,
                 starts=starts,
             )
         )
@@ -291,7 +291,7 @@ class Connection:
         self._send(self._error(str(error), error.code, retry_after=error.retry_after))
 
     def _error(self, message: str, code: str, **more: object) -> Message:
-        return protocol.error(message, code, self._node.clock.now_ms(), **more)  # type: ignore[arg-type]
+        return protocol.error(message, code, self.node.clock.now_ms(), **more)  # type: ignore[arg-type]
 
     def _send(self, message: Message) -> None:
         self._write(message_frame(message))
@@ -303,7 +303,7 @@ class Connection:
     @property
     def has_room(self) -> bool:
         """Whether a replay may go on."""
-        return self._is_gone or self._port.buffered() <= self._node.low_water
+        return self._is_gone or self._port.buffered() <= self.node.low_water
 
     async def room(self) -> None:
         """Wait until the client has taken most of what was written, or is gone."""

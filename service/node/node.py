@@ -12,7 +12,6 @@ from lastseen import close_codes
 from service.domain.frames import message_frame
 from service.domain.identity import Identity
 from service.domain.protocol import ping
-from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
 from service.node.access import Access
 from service.node.connection import Connection, ConnectionPort
@@ -22,7 +21,7 @@ from service.node.publishing import Publisher
 from service.node.pull import Puller
 from service.node.replay import Replay
 from service.node.services import Services
-from service.node.tail import Tail, find_start
+from service.node.tail import Tail, TailStart, find_start
 from service.node.tasks import Tasks
 from service.ports import Clock, Epoch, EventLog, History
 from service.settings import Settings
@@ -32,15 +31,42 @@ _TICK_SECONDS: Final = 1.0
 
 
 class Node:
-    """The connections of this process, its tail and its publisher. Made by `running`."""
+    """The connections of this process, its tail and its publisher.
 
-    def __init__(self, services: Services, tail: Tail, publisher: Publisher) -> None:
-        self.services = services
-        self.tail = tail
-        self.publisher = publisher
-        self._slots: list[set[Connection]] = [set() for _ in range(services.settings.heartbeat_seconds)]
+    Made by `running`; its tasks belong to `tasks`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: EventLog,
+        history: History,
+        epoch: Epoch,
+        clock: Clock,
+        start: TailStart,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        window = Window(start.serve, settings.window_bytes)
+        head = Head(window, epoch.name)
+        known_tasks = Tasks(history)
+        fanout: Fanout[Connection] = Fanout()
+        self._slots: list[set[Connection]] = [set() for _ in range(settings.heartbeat_seconds)]
         self._slot_of: dict[Connection, set[Connection]] = {}
         self._next_slot = 0
+        self.puller = Puller(tasks)
+        self.services = Services(
+            settings=settings,
+            clock=clock,
+            window=window,
+            head=head,
+            fanout=fanout,
+            replay=Replay(window, log, history, epoch, settings.look_back),
+            access=Access(known_tasks, head, log, settings.settle_seconds),
+            tasks=known_tasks,
+            pull=self.puller.start,
+        )
+        self.tail = Tail(log, window, start, head, known_tasks, fanout)
+        self.publisher = Publisher(log, known_tasks, self.tail.first_of, settings.max_event_bytes)
 
     @property
     def connections(self) -> int:
@@ -104,37 +130,17 @@ async def running(
     OffsetsGone comes out (in a group).
     """
     start = await find_start(log, history, settings.look_back, settings.window_offsets)
-    window = Window(start.serve, settings.window_bytes)
-    head = Head(window, epoch.name)
-    tasks = Tasks(history)
-    fanout: Fanout[Connection] = Fanout()
-    async with asyncio.TaskGroup() as group:
-
-        def pull(connection: Connection, catch_up: CatchUp) -> None:
-            puller.start(connection, catch_up)
-
-        services = Services(
-            settings=settings,
-            clock=clock,
-            window=window,
-            head=head,
-            fanout=fanout,
-            replay=Replay(window, log, history, epoch, settings.look_back),
-            access=Access(tasks, head, log, settings.settle_seconds),
-            tasks=tasks,
-            pull=pull,
-        )
-        puller = Puller(services, group)
-        tail = Tail(log, window, start, head, tasks, fanout)
-        node = Node(services, tail, Publisher(log, tasks, tail.first_of, settings.max_event_bytes))
+    async with asyncio.TaskGroup() as tasks:
+        node = Node(settings, log, history, epoch, clock, start, tasks)
+        head = node.services.head
         ends = {partition: held.next - 1 for partition, held in (await log.bounds()).items()}
-        owned = [group.create_task(tail.run(), name="tail"), group.create_task(node.beat(), name="heartbeat")]
+        owned = [tasks.create_task(node.tail.run(), name="tail"), tasks.create_task(node.beat(), name="heartbeat")]
         await head.passed(ends)
-        _log.info("ready at %s, %d bytes in the window", head.token, window.bytes)
+        _log.info("ready at %s, %d bytes in the window", head.token, node.services.window.bytes)
         try:
             yield node
         finally:
             node.abort()
-            puller.cancel()
+            node.puller.cancel()
             for task in owned:
                 task.cancel()

@@ -10,7 +10,6 @@ from lastseen import close_codes
 from service.domain.errors import HistoryUnavailable, Unavailable
 from service.domain.subscriptions import CatchUp
 from service.node.connection import Connection
-from service.node.services import Services
 
 _log = logging.getLogger(__name__)
 _MAX_RETRY_SECONDS: Final = 5.0
@@ -19,8 +18,7 @@ _MAX_RETRY_SECONDS: Final = 5.0
 class Puller:
     """Pulls for connections that are catching up, each at the pace of its client."""
 
-    def __init__(self, services: Services, tasks: asyncio.TaskGroup) -> None:
-        self._services = services
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
 
@@ -38,7 +36,7 @@ class Puller:
 
     async def _pull(self, connection: Connection, group: CatchUp) -> None:
         try:
-            await self._learn_ends(group)
+            await self._learn_ends(connection, group)
             retry = 0.2
             while not _is_over(connection, group):
                 try:
@@ -56,18 +54,18 @@ class Puller:
         finally:
             group.pulling = False
 
-    async def _learn_ends(self, group: CatchUp) -> None:
+    async def _learn_ends(self, connection: Connection, group: CatchUp) -> None:
         """Ask about the tasks replayed, so that `caught_up` can say which have ended."""
         for channel in list(group.channels):
             if channel.startswith("task:"):
                 try:
-                    await self._services.tasks.find(channel.removeprefix("task:"))
+                    await connection.node.tasks.find(channel.removeprefix("task:"))
                 except HistoryUnavailable:
                     return  # then the terminal event itself tells
 
     async def _older(self, connection: Connection, group: CatchUp) -> None:
         """Serve what the window no longer holds."""
-        async with aclosing(self._services.replay.pages(group)) as pages:
+        async with aclosing(connection.node.replay.pages(group)) as pages:
             async for page in pages:
                 connection.deliver(group, page)
                 await connection.room()
@@ -76,7 +74,7 @@ class Puller:
 
     async def _newer(self, connection: Connection, group: CatchUp) -> bool:
         """Serve out of the window. False when it slid past the cursor meanwhile."""
-        services = self._services
+        services = connection.node
         while not _is_over(connection, group):
             if any(after + 1 < services.window.first(p) for p, after in group.cursor.items()):
                 return False

@@ -156,14 +156,17 @@ class Replay:
     async def _from_log(self, group: CatchUp, partition: int, upto: int, held: _Held) -> AsyncGenerator[Page, None]:
         """What Kafka holds in `(cursor, upto]`, judged by the void rule with what lies before it."""
         after = group.cursor[partition]
-        look_back = LookBack(self._look_back)
+        first = held.log[partition].first
         coverage = held.history.get(partition)
-        start = max(held.log[partition].first, after + 1 - self._look_back)
+        look_back = LookBack(self._look_back)
+        # W offsets of Kafka do; nearer than that, what Postgres has need not be read again: its ids will do.
+        start = max(first, after + 1 - self._look_back)
         if coverage is not None:
-            # What Postgres has need not be read again: its ids will do.
-            start = max(held.log[partition].first, min(after + 1, coverage.next))
+            start = max(start, min(after + 1, coverage.next))
             for entry in await self._history.look_back(partition, start - self._look_back, start):
                 look_back.load(entry)
+        elif not held.history_known and start == first > max(after + 1 - self._look_back, 0):
+            raise _history_needed()
         async with aclosing(self._log.read(partition, start, upto + 1)) as batches:
             async for batch in batches:
                 records = []
@@ -189,4 +192,4 @@ def _lost(cursor: Mapping[int, int], steps: Mapping[int, Step]) -> Lost:
 
 
 def _history_needed() -> HistoryUnavailable:
-    return HistoryUnavailable("Kafka no longer holds that position, and Postgres does not answer", retry_after=5.0)
+    return HistoryUnavailable("Kafka no longer holds all that is needed, and Postgres does not answer", retry_after=5.0)

@@ -41,28 +41,38 @@ async def find_start(log: EventLog, history: History, look_back: int, window_off
     """Where a tail begins.
 
     The look-back comes from Postgres, ids only, where the log writer has come as far as the window begins;
-    else, and without Postgres, its W offsets are read from Kafka before the window.
+    else its W offsets are read from Kafka before the window. Without Postgres that needs a partition of which
+    Kafka still holds that much or everything; if there is one of which it does not, this waits for Postgres.
     """
+    while True:
+        try:
+            return await _find_start(log, history, look_back, window_offsets)
+        except HistoryUnavailable as error:
+            _log.warning("the void rule's look-back is needed from Postgres, waiting: %s", error)
+            await asyncio.sleep(error.retry_after)
+
+
+async def _find_start(log: EventLog, history: History, look_back: int, window_offsets: int) -> TailStart:
     bounds = await log.bounds()
-    serve = {p: max(held.first, held.next - window_offsets) for p, held in bounds.items()}
-    read = {p: max(held.first, serve[p] - look_back) for p, held in bounds.items()}
-    look_backs = {p: LookBack(look_back) for p in bounds}
     try:
-        coverage = await history.coverage()
-        for p in bounds:
-            if p in coverage and coverage[p].next > read[p]:
-                read[p] = min(serve[p], coverage[p].next)
-                for entry in await history.look_back(p, read[p] - look_back, read[p]):
-                    look_backs[p].load(entry)
-                if coverage[p].first <= max(read[p] - look_back, 0):
-                    serve[p] = read[p]
+        coverage, known = await history.coverage(), True
     except HistoryUnavailable:
-        _log.warning("Postgres does not answer: the void rule's look-back is read from Kafka")
-        read = {p: max(held.first, serve[p] - look_back) for p, held in bounds.items()}
-        look_backs = {p: LookBack(look_back) for p in bounds}
+        coverage, known = {}, False
+    read, serve, look_backs = {}, {}, {}
     for p, held in bounds.items():
-        if read[p] == held.first:
-            serve[p] = held.first  # nothing before it is held: every verdict can be had
+        serve[p] = max(held.first, held.next - window_offsets)
+        read[p] = max(held.first, serve[p] - look_back)
+        look_backs[p] = LookBack(look_back)
+        copied = coverage[p].next if p in coverage else 0
+        if not known and read[p] == held.first > max(serve[p] - look_back, 0):
+            raise HistoryUnavailable(f"Kafka holds partition {p} from {held.first} on: too little to judge by")
+        if copied > read[p]:
+            read[p] = min(serve[p], copied)
+        if p in coverage:
+            for entry in await history.look_back(p, read[p] - look_back, read[p]):
+                look_backs[p].load(entry)
+        if copied >= read[p] or read[p] == held.first:
+            serve[p] = read[p]
     return TailStart(read, serve, look_backs)
 
 
@@ -114,12 +124,12 @@ class Tail:
 
     async def _apply(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
         for at in range(0, len(records), _STEP):
-            self._step(records[at : at + _STEP], next_ if at + _STEP >= len(records) else {})
+            self.step(records[at : at + _STEP], next_ if at + _STEP >= len(records) else {})
             await asyncio.sleep(0)
         if not records:
-            self._step((), next_)
+            self.step((), next_)
 
-    def _step(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
+    def step(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
         """Apply some records in one go: whoever looks sees the head before or behind all of them."""
         window, fanout, next_offsets = self._window, self._fanout, self._next
         for raw in records:
