@@ -79,12 +79,13 @@ def tail(
 async def _tail(
     target: Target, channel: str, start: str | None, mode: str, place: "Place | None", file: Path | None
 ) -> int:
+    from lastseen.backoff import Backoff
     from lastseen.client import Client
 
     sink = _open_sink(channel, start, mode, place, file)
     try:
         sink.begin()
-        async with Client(target.url, target.token, on_interruption=_interrupted) as client:
+        async with Client(target.url, target.token, backoff=Backoff(cap=5.0), on_interruption=_interrupted) as client:
             await _follow(client.subscribe(channel, after=start), sink)
         code = 0
     except BrokenPipeError:
@@ -151,6 +152,7 @@ async def _write(sink: "Sink", items: Sequence["Item"]) -> None:
             # Nobody reads what we write: the place is what was last saved, and the write dies with us.
             say(f"position {sink.position}")
             os._exit(1)
+        writing.exception()  # we are stopping: how the write ended changes nothing
         raise
 
 

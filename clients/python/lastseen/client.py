@@ -294,7 +294,10 @@ class Client:
             self._retries.add(retry)
             retry.add_done_callback(self._retries.discard)
         elif "denied" in refused.message.lower():
-            self._finish(stream, AccessDenied(refused.message, code=refused.code, channel=refused.channel))
+            self._finish(
+                stream,
+                AccessDenied(f"{refused.message}: {refused.channel}", code=refused.code, channel=refused.channel),
+            )
         else:
             self._finish(stream, BadRequest(f"{refused.channel}: {refused.message}", code=refused.code))
 
