@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -147,10 +148,21 @@ def _resolve(jar: Jar, staging: Path) -> Path:
     from jgo.constants import default_maven_repo
     from jgo.maven import MavenContext
 
+    _trust_the_systems_certificates()
     context = MavenContext(repo_cache=staging / "repository", local_repos=[default_maven_repo()])
     context.remote_repos.update(GlobalSettings.load().repositories)
     found: Path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     return found
+
+
+def _trust_the_systems_certificates() -> None:
+    """Lets requests, which jgo fetches with, trust what this machine trusts, a company's own authority included."""
+    if "REQUESTS_CA_BUNDLE" in os.environ or "CURL_CA_BUNDLE" in os.environ:
+        return
+    paths = ssl.get_default_verify_paths()
+    folder = paths.capath if paths.capath and any(Path(paths.capath).glob("*.0")) else None
+    if trusted := paths.cafile or folder:
+        os.environ["REQUESTS_CA_BUNDLE"] = trusted
 
 
 def _digest(path: Path) -> str:
