@@ -1,7 +1,7 @@
 """A node, its log and its history in one event loop whose clock is simulated: for adversarial schedules.
 
-The node's own code runs unchanged; only Kafka, Postgres, the network and time are played. Whatever is played
-takes a random number of turns of the loop to answer, so that everything may move meanwhile.
+The node's own code runs unchanged; Kafka and Postgres are their twins, the network and time are played. The twins
+take a random number of turns of the loop to answer, so that everything may move meanwhile.
 """
 
 import asyncio
@@ -12,16 +12,17 @@ from random import Random
 from typing import Any
 
 from lastseen.envelope import Event
+from lastseen.record import encode
 from pydantic_core import from_json
 
-from service.domain.duplicates import Seen, Void
-from service.domain.errors import HistoryUnavailable, OffsetsGone
+from service.adapters.memory import MemoryHistory, MemoryLog
+from service.domain.duplicates import Seen
 from service.domain.frames import payloads
 from service.domain.ranges import Bounds, Coverage
-from service.domain.records import Record, read_record
+from service.domain.records import RawRecord, Record, read_record
 from service.node.connection import Connection
-from service.ports import HistoryPage, Place, TailBatch, TaskFacts
-from tests.raw import Raw, raw_of
+from service.ports import HistoryPage, TailBatch, TaskFacts
+from tests.raw import APPENDED_AT, Raw
 
 
 class _Timeless(selectors.SelectSelector):
@@ -54,144 +55,94 @@ def simulate(main: Callable[[], Any]) -> None:
         runner.run(main())
 
 
-class SimulatedLog:
-    """Kafka and Postgres, as far as a node sees them. Offsets have holes; retention passes."""
+class SimulatedLog(MemoryLog):
+    """The twin of Kafka, slow to answer; it remembers what retention dropped, to know what was owed."""
 
-    def __init__(self, partitions: int, look_back: int, random: Random) -> None:
-        self.records: dict[int, list[Raw]] = {p: [] for p in range(partitions)}
-        self.bounds_now = {p: Bounds(0, 0) for p in range(partitions)}
-        self.coverage_now = {p: Coverage(0, 0) for p in range(partitions)}
-        self.history_away = False
-        self.look_back_size = look_back
-        self._random = random
-        self.readable: dict[tuple[int, int], Record] = {}
-        self.void: dict[tuple[int, int], Void] = {}
+    def __init__(self, partitions: int, random: Random) -> None:
+        super().__init__(partitions, now_ms=lambda: APPENDED_AT)
+        self.random = random
+        self.all: dict[int, list[RawRecord]] = {partition: [] for partition in range(partitions)}
 
     def add(self, partition: int, event: Event, skip: int = 0) -> None:
         """Append an event, `skip` offsets behind the last one (control records lie between)."""
-        first, next_ = self.bounds_now[partition]
-        raw = raw_of(partition, next_ + skip, event)
-        record = read_record(raw)
-        lowest = raw.offset - self.look_back_size
-        before = [self.readable[partition, r.offset] for r in self.records[partition] if r.offset >= lowest]
-        if any(other.id == record.id for other in before):
-            self.void[partition, raw.offset] = Void.DUPLICATE
-        elif record.task is not None and any(other.ended_task == record.task for other in before):
-            self.void[partition, raw.offset] = Void.FENCED
-        self.records[partition].append(raw)
-        self.readable[partition, raw.offset] = record
-        self.bounds_now[partition] = Bounds(first, raw.offset + 1)
+        if skip:
+            self.skip(partition, skip)
+        record = encode(event)
+        place = self.append_raw(partition, record.value, record.headers, record.key)
+        self.all[partition].append(Raw(*place, record.value, record.headers, record.key))
 
-    def project(self, partition: int, count: int) -> None:
-        """The log writer copies the next offsets, passing over what Kafka no longer holds as a hole."""
-        held, kept = self.bounds_now[partition], self.coverage_now[partition]
-        if kept.next < held.first:
-            kept = Coverage(kept.first, held.first, [*kept.holes, (kept.next, held.first)])
-        self.coverage_now[partition] = Coverage(kept.first, min(kept.next + count, held.next), kept.holes)
+    def owed(self, channel: str, look_back: int) -> list[Record]:
+        """What a subscriber of `channel` is owed, over all that was ever appended: by the void rule's definition."""
+        found: list[Record] = []
+        for raws in self.all.values():
+            records = [read_record(raw) for raw in raws]
+            for at, record in enumerate(records):
+                before = [r for r in records[:at] if r.offset >= record.offset - look_back]
+                duplicate = any(other.id == record.id for other in before)
+                fenced = record.task is not None and any(other.ended_task == record.task for other in before)
+                if channel in record.channels and not duplicate and not fenced:
+                    found.append(record)
+        return found
 
-    def drop_below(self, partition: int, offset: int) -> None:
-        """Kafka's retention passes."""
-        first, next_ = self.bounds_now[partition]
-        self.bounds_now[partition] = Bounds(max(first, min(offset, next_)), next_)
+    def first(self, partition: int) -> int:
+        """The first offset held."""
+        return self._partitions[partition].first
 
-    def drop_history_below(self, partition: int, offset: int) -> None:
-        """A day partition is dropped."""
-        kept = self.coverage_now[partition]
-        self.coverage_now[partition] = Coverage(max(kept.first, min(offset, kept.next)), kept.next, kept.holes)
+    def next(self, partition: int) -> int:
+        """The offset of the next record."""
+        return self._partitions[partition].next
 
-    def live_records(self, channel: str) -> list[Record]:
-        """What a subscriber of `channel` is owed, of all offsets."""
-        return [r for place, r in self.readable.items() if place not in self.void and channel in r.channels]
-
-    def is_copied(self, partition: int, offset: int) -> bool:
-        """Whether Postgres has what lies at an offset."""
-        kept = self.coverage_now[partition]
-        return kept.first <= offset < kept.next and kept.hole_at(offset) is None
-
-    async def _turn(self) -> None:
-        for _ in range(self._random.randrange(3)):
+    async def turn(self) -> None:
+        """Take a while to answer."""
+        for _ in range(self.random.randrange(3)):
             await asyncio.sleep(0)
 
-    # EventLog
-
-    async def append(self, records: Sequence[object]) -> Sequence[Place]:
-        raise AssertionError("the simulation appends by `add`")
-
-    def partition_of(self, key: bytes) -> int:
-        return len(key) % len(self.records)
-
     async def bounds(self) -> Mapping[int, Bounds]:
-        await self._turn()
-        return dict(self.bounds_now)
-
-    def tail(self, start: Mapping[int, int]) -> Any:
-        raise AssertionError("the simulation steps the tail itself")
+        await self.turn()
+        return await super().bounds()
 
     async def read(self, partition: int, start: int, stop: int) -> AsyncGenerator[TailBatch, None]:
-        at = start
-        while at < stop:
-            await self._turn()
-            if at < self.bounds_now[partition].first:
-                raise OffsetsGone("retention has passed", retry_after=0.1)
-            upto = min(stop, at + self._random.randint(1, 9))
-            batch = [raw for raw in self.records[partition] if at <= raw.offset < upto]
-            yield TailBatch(batch, {partition: upto})
-            at = upto
+        while start < stop:
+            await self.turn()
+            upto = min(stop, start + self.random.randint(1, 9))
+            async for batch in super().read(partition, start, upto):
+                yield batch
+            start = upto
 
-    # History
+
+class SimulatedHistory(MemoryHistory):
+    """The twin of Postgres, slow to answer, a few records a page."""
+
+    def __init__(self, log: SimulatedLog, look_back: int) -> None:
+        super().__init__(log, look_back)
+        self._slow = log
+
+    def next(self, partition: int) -> int:
+        """Up to where (exclusive) it has been copied."""
+        return self._coverage.get(partition, Coverage(0, 0)).next
+
+    def holds(self, partition: int, offset: int) -> bool:
+        """Whether what lay at an offset can still be had."""
+        kept = self._coverage.get(partition, Coverage(0, 0))
+        return kept.first <= offset < kept.next and kept.hole_at(offset) is None
 
     async def coverage(self) -> Mapping[int, Coverage]:
-        await self._ask()
-        return {p: kept for p, kept in self.coverage_now.items() if kept.next}
+        await self._slow.turn()
+        return await super().coverage()
 
     async def page(
         self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
     ) -> HistoryPage:
-        await self._ask()
-        limit = self._random.randint(1, 4)
-        found: list[Record] = []
-        served = dict(after)
-        for partition in sorted(upto):
-            end = min(upto[partition], self.coverage_now[partition].next - 1)
-            matching = [
-                record
-                for (p, offset), record in sorted(self.readable.items(), key=lambda item: item[0])
-                if p == partition
-                and after[partition] < offset <= end
-                and (p, offset) not in self.void
-                and self.is_copied(p, offset)
-                and set(channels) & set(record.channels)
-            ]
-            room = limit - len(found)
-            found += matching[:room]
-            if len(matching) >= room:
-                if room > 0:
-                    served[partition] = matching[room - 1].offset
-                break
-            served[partition] = max(served[partition], end)
-        return HistoryPage(found, served)
+        await self._slow.turn()
+        return await super().page(channels, after, upto, self._slow.random.randint(1, 4))
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
-        await self._ask()
-        return [
-            Seen(record.offset, record.id, record.ended_task)
-            for (p, offset), record in sorted(self.readable.items(), key=lambda item: item[0])
-            if p == partition and start <= offset < stop and self.is_copied(p, offset)
-        ]
+        await self._slow.turn()
+        return await super().look_back(partition, start, stop)
 
     async def task(self, task_id: str) -> TaskFacts | None:
-        await self._ask()
-        mine = [
-            record
-            for (p, offset), record in self.readable.items()
-            if record.task == task_id and (p, offset) not in self.void and self.is_copied(p, offset)
-        ]
-        return TaskFacts(None, None, any(record.ended_task for record in mine)) if mine else None
-
-    async def _ask(self) -> None:
-        await self._turn()
-        if self.history_away:
-            raise HistoryUnavailable("Postgres is away", retry_after=0.1)
+        await self._slow.turn()
+        return await super().task(task_id)
 
 
 class SimulatedPort:

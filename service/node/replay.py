@@ -89,8 +89,9 @@ class Replay:
 
         Whoever iterates moves the cursor by each page before asking for the next.
         """
+        held = None
         while behind := self._behind(group.cursor):
-            held = await self._held()
+            held = held or await self._held()
             steps = {p: self._plan(p, group.cursor[p], held) for p in behind}
             if any(isinstance(step, NeedsHistory) for step in steps.values()):
                 raise _history_needed()
@@ -101,11 +102,15 @@ class Replay:
             if upto:
                 after = {p: group.cursor[p] for p in upto}
                 page = await self._history.page(list(group.channels), after, upto, PAGE)
-                yield Page(page.records, page.served)
+                held = await self._held()
+                # A day that was dropped meanwhile is missing from the page: then it is planned anew.
+                if all(isinstance(self._plan(p, offset, held), FromHistory) for p, offset in after.items()):
+                    yield Page(page.records, page.served)
                 continue
+            log_held, held = held, None
             for partition, step in steps.items():
                 if isinstance(step, FromLog):
-                    async with aclosing(self._from_log(group, partition, step.upto, held)) as pages:
+                    async with aclosing(self._from_log(group, partition, step.upto, log_held)) as pages:
                         async for logged in pages:
                             yield logged
                     break

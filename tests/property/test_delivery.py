@@ -28,7 +28,7 @@ from service.node.node import Node
 from service.node.tail import find_start
 from service.ports import Epoch
 from service.settings import Settings
-from tests.simulation import SimulatedLog, SimulatedPort, simulate
+from tests.simulation import SimulatedHistory, SimulatedLog, SimulatedPort, simulate
 
 PARTITIONS = 2
 LOOK_BACK = 5
@@ -43,9 +43,9 @@ CHANNELS = ["user:u", "broadcast", "project:p", "project:q", "task:a", "task:b",
 class Server:
     """A node whose tail moves when the schedule says so."""
 
-    def __init__(self, log: SimulatedLog, name: str) -> None:
+    def __init__(self, log: SimulatedLog, history: SimulatedHistory) -> None:
         self.log = log
-        self.name = name
+        self.history = history
         self.node: Node | None = None
         self.next: dict[int, int] = {}
         self._ending = asyncio.Event()
@@ -62,14 +62,13 @@ class Server:
         await self._ready.wait()
 
     async def _run(self) -> None:
-        start = await find_start(self.log, self.log, LOOK_BACK, SETTINGS.window_offsets)
+        start = await find_start(self.log, self.history, LOOK_BACK, SETTINGS.window_offsets)
         self.next = dict(start.read)
         async with asyncio.TaskGroup() as tasks:
             clock: Any = SimpleNamespace(now_ms=lambda: 0)
-            node = Node(SETTINGS, self.log, self.log, Epoch(1, "e", PARTITIONS), clock, start, tasks)
-            ends = dict(self.log.bounds_now)
-            for partition, held in ends.items():
-                self.step(partition, held.next, node)
+            node = Node(SETTINGS, self.log, self.history, Epoch(1, "e", PARTITIONS), clock, start, tasks)
+            for partition in range(PARTITIONS):
+                self.step(partition, 10_000, node)
             self.node = node
             self._ready.set()
             await self._ending.wait()
@@ -85,8 +84,8 @@ class Server:
     def step(self, partition: int, count: int, node: Node | None = None) -> None:
         """Read up to `count` more offsets of a partition."""
         at = self.next[partition]
-        upto = min(at + count, self.log.bounds_now[partition].next)
-        records = [raw for raw in self.log.records[partition] if at <= raw.offset < upto]
+        upto = min(at + count, self.log.next(partition))
+        records = [raw for raw in self.log.all[partition] if at <= raw.offset < upto]
         self.next[partition] = upto
         node = node or self.node
         assert node is not None
@@ -170,13 +169,13 @@ class Client:
             case _:
                 pass
 
-    def check(self, log: SimulatedLog) -> None:
+    def check(self, log: SimulatedLog, history: SimulatedHistory) -> None:
         """All that is owed came once and in order; what is missing was announced, and is really gone."""
         for channel, begin in self.begun.items():
             got = self.got[channel]
             owed = {
                 (r.partition, r.offset)
-                for r in log.live_records(channel)
+                for r in log.owed(channel, LOOK_BACK)
                 if r.offset > begin.offsets.get(r.partition, -2)
             }
             assert len(set(got)) == len(got), f"{channel}: doubled {[p for p in got if got.count(p) > 1]}"
@@ -186,7 +185,7 @@ class Client:
             assert set(got) <= owed, f"{channel}: not owed {set(got) - owed}"
             for partition, offset in owed - set(got):
                 assert self._was_announced(channel, partition, offset), f"{channel}: lost {partition}:{offset}"
-                held = offset >= log.bounds_now[partition].first or log.is_copied(partition, offset)
+                held = offset >= log.first(partition) or history.holds(partition, offset)
                 assert not held, f"{channel}: false gap over {partition}:{offset}"
 
     def _was_announced(self, channel: str, partition: int, offset: int) -> bool:
@@ -217,17 +216,18 @@ def some_event(random: Random, number: int, *, void: bool) -> Event:
     return Event.model_validate({"id": id_, "type": "project_updated", "project_id": random.choice("pq")})
 
 
-async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog, list[Client]]:
+async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog, SimulatedHistory, list[Client]]:
     """Play a schedule to its end, where everything has come to rest."""
     random = Random(seed)
-    log = SimulatedLog(PARTITIONS, LOOK_BACK, random)
+    log = SimulatedLog(PARTITIONS, random)
+    history = SimulatedHistory(log, LOOK_BACK)
     number = 0
     for _ in range(random.randrange(12)):
         log.add(
             random.randrange(PARTITIONS), some_event(random, number, void=not lossy), random.choice([0, 0, 0, 1, 3])
         )
         number += 1
-    servers = [Server(log, "a"), Server(log, "b")]
+    servers = [Server(log, history), Server(log, history)]
     for server in servers:
         server.start()
         await server.ready()
@@ -240,7 +240,7 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
         partition = random.randrange(PARTITIONS)
         server, client = random.choice(servers), random.choice(clients)
         if server.node is None:
-            log.history_away = log.history_away and random.random() < 0.9
+            history.available = history.available or random.random() < 0.1
             await asyncio.sleep(0.1)
             continue
         match random.randrange(20):
@@ -251,18 +251,18 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
             case 6 | 7 | 8 | 9:
                 server.step(partition, random.randint(1, 9))
             case 10 | 11:
-                log.project(partition, random.randint(1, 20))
+                await history.project({partition: history.next(partition) + random.randint(1, 20)})
             case 12:
-                kept = log.coverage_now[partition].next if not lossy else log.bounds_now[partition].next
+                kept = history.next(partition) if not lossy else log.next(partition)
                 log.drop_below(partition, min(kept, *(s.next[partition] for s in servers)) - random.randrange(4))
-            case 13 if lossy and random.random() < 0.3:
-                log.drop_history_below(partition, random.randrange(1 + log.coverage_now[partition].next))
+            case 13 if lossy and random.random() < 0.3 and history.next(partition):
+                history.drop_below(partition, random.randrange(1 + history.next(partition)))
             case 14:
                 await client.connect(server)
             case 15:
                 client.subscribe(random.choice(CHANNELS))
             case 16 if random.random() < 0.3:
-                log.history_away = not log.history_away
+                history.available = not history.available
             case 17 if random.random() < 0.2:
                 for other in clients:
                     if other.server is server:
@@ -275,11 +275,11 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
                 client.read(random.choice([1, 3, 10, 50]))
         for _ in range(random.choice([0, 0, 1, 2, 10])):
             await asyncio.sleep(0)
-    log.history_away = False
+    history.available = True
     for server in servers:
         await server.ready()
+    await history.project()
     for partition in range(PARTITIONS):
-        log.project(partition, 10_000)
         for server in servers:
             server.step(partition, 10_000)
     for client in clients:
@@ -290,7 +290,7 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
         await client.cut()
     for server in servers:
         await server.stop()
-    return log, clients
+    return log, history, clients
 
 
 def heartbeat(server: Server) -> None:
@@ -323,9 +323,9 @@ async def come_to_rest(clients: list[Client], servers: list[Server]) -> None:
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_nothing_is_lost_or_doubled_while_everything_is_held(seed: int, steps: int) -> None:
     async def play() -> None:
-        log, clients = await schedule(seed, steps, lossy=False)
+        log, history, clients = await schedule(seed, steps, lossy=False)
         for client in clients:
-            client.check(log)
+            client.check(log, history)
             assert not client.gaps, "a gap was announced although everything is held somewhere"
 
     simulate(play)
@@ -335,8 +335,8 @@ def test_nothing_is_lost_or_doubled_while_everything_is_held(seed: int, steps: i
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_what_is_gone_is_announced_and_nothing_else(seed: int, steps: int) -> None:
     async def play() -> None:
-        log, clients = await schedule(seed, steps, lossy=True)
+        log, history, clients = await schedule(seed, steps, lossy=True)
         for client in clients:
-            client.check(log)
+            client.check(log, history)
 
     simulate(play)
