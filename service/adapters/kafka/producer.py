@@ -112,13 +112,27 @@ class Appender:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    with suppress(TimeoutError, KafkaError):
+    try:
         async with asyncio.timeout(STOP_SECONDS):
             await producer.flush()
-    # An idempotent producer never gives a batch up, and its stop waits for all of them.
-    producer._message_accumulator.fail_all(KafkaTimeoutError("the producer was stopped"))
-    with suppress(KafkaError):
-        await producer.stop()
+    except TimeoutError:
+        await _abandon(producer)
+    else:
+        with suppress(KafkaError):
+            await producer.stop()
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that can't send what it holds: its own stop waits until that is sent, for ever if need be."""
+    await producer.client.close()
+    sender = producer._sender.sender_task
+    while sender is not None and not sender.done():
+        # Cancelled, it still waits for its requests one after the other; each further time ends one of them.
+        sender.cancel()
+        await asyncio.wait([sender], timeout=0.1)
+    # A request may have opened a connection again before it ended.
+    await producer.client.close()
+    producer._closed = True
 
 
 def _place(metadata: RecordMetadata) -> Place:
