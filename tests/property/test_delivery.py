@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lastseen.envelope import Event
 from lastseen.notices import Begun, Delivery, Gap, Message, Ping, Refused
-from lastseen.positions import Position
+from lastseen.positions import EARLIEST, Position
 from lastseen.session import Session
 from lastseen.transitions import State
 from pydantic_core import to_json
@@ -196,6 +196,56 @@ class Client:
         )
 
 
+class PlainClient(Client):
+    """A client that has no idea of positions: on one connection it must see nothing twice, and nothing old."""
+
+    async def connect(self, server: Server) -> None:
+        self.session = Session()
+
+        self.starts: dict[str, Position] = {}
+        self.seen: set[tuple[int, int]] = set()
+        self.seen_at = dict.fromkeys(range(PARTITIONS), -2)
+        await super().connect(server)
+
+    def read(self, count: int) -> int:
+        messages = self.port.read(count) if self.port is not None else []
+        for message in messages:
+            match message["type"]:
+                case "connection_established":
+                    self.starts |= {s["channel"]: Position.parse(s["position"]) for s in message["subscriptions"]}
+                case "subscription_result":
+                    # Subscribed again, the stream goes on as it is.
+                    self.starts.setdefault(message["channel"], Position.parse(message["position"]))
+                case "error":
+                    assert message["code"] in ("unavailable", "history_unavailable"), message
+                case "gap":
+                    self.gaps.append(Gap(tuple(message["channels"]), EARLIEST, EARLIEST, message["reason"]))
+                case _ if "offset" in message:
+                    self._see(message)
+                case _:
+                    pass
+        return len(messages)
+
+    def _see(self, event: Message) -> None:
+        partition, offset = event["partition"], event["offset"]
+        assert offset > self.seen_at[partition], f"{partition}:{offset} came after {self.seen_at[partition]}"
+        self.seen_at[partition] = offset
+        self.seen.add((partition, offset))
+        counted = [channel for channel in event.get("replay") or event["channels"] if channel in self.starts]
+        assert any(offset > self.starts[channel].offsets[partition] for channel in counted), event
+
+    def subscribe(self, channel: str) -> None:
+        self._outbox.put_nowait({"type": "subscribe", "channel": channel})
+
+    def check(self, log: SimulatedLog, history: SimulatedHistory) -> None:
+        """On its last connection it has everything since each subscription began, but for what was announced."""
+        for channel, start in self.starts.items():
+            for record in log.owed(channel, LOOK_BACK):
+                if record.offset > start.offsets[record.partition] and not self.gaps:
+                    place = (record.partition, record.offset)
+                    assert place in self.seen, f"{channel}: lost {place}"
+
+
 def some_event(random: Random, number: int, *, void: bool) -> Event:
     """An event of any route; with `void`, now and then one that was sent before, or of a task that has ended.
 
@@ -231,7 +281,7 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
     for server in servers:
         server.start()
         await server.ready()
-    clients = [Client(random) for _ in range(2)]
+    clients = [Client(random), Client(random), PlainClient(random)]
     for client in clients:
         await client.connect(random.choice(servers))
         for channel in random.sample(CHANNELS, 3):
