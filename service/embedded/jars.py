@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ LOCK = Path(__file__).with_name("jars.lock.json")
 
 Progress = Callable[[int, int], None]
 """Called with (bytes had, bytes in all), from any thread."""
+
+Count = Callable[[int], None]
+"""Called with the size of each piece that was fetched, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,17 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "lastseen"
 
 
-def class_path(cache: Path, jars: list[Jar], progress: Progress = lambda _had, _total: None) -> list[Path]:
-    """Paths of all `jars`, fetching what `cache` does not hold. Blocks: call it in a thread.
+class Stopped(FetchError):
+    """The fetching was told to stop before it was done."""
+
+
+def class_path(
+    cache: Path,
+    jars: list[Jar],
+    progress: Progress = lambda _had, _total: None,
+    stop: threading.Event | None = None,
+) -> list[Path]:
+    """Paths of all `jars`, fetching what `cache` does not hold. Blocks: call it in a thread; `stop` ends it early.
 
     Raises FetchError when a jar can't be had or is not the locked one.
     """
@@ -70,8 +82,30 @@ def class_path(cache: Path, jars: list[Jar], progress: Progress = lambda _had, _
     _make_folder(folder)
     missing = [jar for jar in jars if not _is_right(folder / jar.file_name, jar)]
     if missing:
-        _fetch_all(missing, folder, sum(jar.size for jar in jars), progress)
+        total = sum(jar.size for jar in jars)
+        had = total - sum(jar.size for jar in missing)
+        _fetch_all(missing, folder, _Count(had, total, progress, stop or threading.Event()))
     return [folder / jar.file_name for jar in jars]
+
+
+class _Count:
+    """Bytes had by all threads together; where each of them learns that it is to stop."""
+
+    def __init__(self, had: int, total: int, progress: Progress, stop: threading.Event) -> None:
+        self._had = had
+        self._total = total
+        self._progress = progress
+        self._stop = stop
+        self._lock = threading.Lock()
+        self.add(0)
+
+    def add(self, size: int) -> None:
+        """`size` bytes more are there. Raises Stopped."""
+        if self._stop.is_set():
+            raise Stopped("Fetching Kafka was stopped.")
+        with self._lock:
+            self._had += size
+            self._progress(self._had, self._total)
 
 
 def _make_folder(folder: Path) -> None:
@@ -91,18 +125,10 @@ def _is_right(path: Path, jar: Jar) -> bool:
         return False
 
 
-def _fetch_all(missing: list[Jar], folder: Path, total: int, progress: Progress) -> None:
-    had = total - sum(jar.size for jar in missing)
-    counting = threading.Lock()
-    progress(had, total)
-
+def _fetch_all(missing: list[Jar], folder: Path, count: _Count) -> None:
     def fetch(jar: Jar) -> None:
-        nonlocal had
         with _staging(folder) as staging:
-            _fetch(jar, staging, folder)
-        with counting:
-            had += jar.size
-            progress(had, total)
+            _fetch(jar, staging, folder, count)
 
     pool = ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="fetch-jars")
     try:
@@ -119,9 +145,20 @@ def _staging(folder: Path) -> Iterator[Path]:
         yield Path(staging)
 
 
-def _fetch(jar: Jar, staging: Path, folder: Path) -> None:
+def _fetch(jar: Jar, staging: Path, folder: Path, count: _Count) -> None:
+    counted = 0
+
+    @contextmanager
+    def told(_file: str, _size: int) -> Iterator[Count]:
+        def add(size: int) -> None:
+            nonlocal counted
+            counted += size
+            count.add(size)
+
+        yield add
+
     try:
-        found = _resolve(jar, staging)
+        found = _resolve(jar, staging, told)
         candidate = staging / jar.file_name
         shutil.copyfile(found, candidate)
     except OSError as error:
@@ -140,16 +177,21 @@ def _fetch(jar: Jar, staging: Path, folder: Path) -> None:
             f"should be {jar.sha256}): it is refused.{where}"
         )
     candidate.replace(folder / jar.file_name)
+    count.add(jar.size - counted)
 
 
-def _resolve(jar: Jar, staging: Path) -> Path:
+def _resolve(jar: Jar, staging: Path, told: Callable[[str, int], AbstractContextManager[Count]]) -> Path:
     # Imported here: jgo takes a third of a second, which a start with a filled cache can do without.
     from jgo.config import GlobalSettings
     from jgo.constants import default_maven_repo
-    from jgo.maven import MavenContext
+    from jgo.maven import MavenContext, PythonResolver
 
     _trust_the_systems_certificates()
-    context = MavenContext(repo_cache=staging / "repository", local_repos=[default_maven_repo()])
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=told),
+        repo_cache=staging / "repository",
+        local_repos=[default_maven_repo()],
+    )
     context.remote_repos.update(GlobalSettings.load().repositories)
     found: Path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     return found

@@ -1,6 +1,7 @@
 """A running Kafka and Postgres on one machine: what `lastseen up` and the tests stand on."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,7 +54,10 @@ async def running(
         progress.tell(f"stopped what an earlier start left running: {', '.join(stopped)}")
     postgres, brokers = _place(data_dir, logs, durable)
     async with Supervisor(run_dir, tell=progress.tell, changed=changed) as supervisor:
-        fetching = asyncio.to_thread(jars.class_path, cache or jars.default_cache(), jars.read_lock(), progress.fetched)
+        stop = threading.Event()
+        fetching = asyncio.to_thread(
+            jars.class_path, cache or jars.default_cache(), jars.read_lock(), progress.fetched, stop
+        )
         preparing = asyncio.create_task(postgres.prepare())
         try:
             kafka = Kafka(brokers, data_dir.stamp.cluster_id, await fetching, logs)
@@ -61,6 +65,8 @@ async def running(
             await kafka.prepare()
             await preparing
         finally:
+            # A thread can't be cancelled, only told.
+            stop.set()
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
         await supervisor.start(*kafka.children(), postgres.child())

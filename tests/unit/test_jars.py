@@ -1,13 +1,14 @@
 """Only the jars that the lock names get in."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
 
 from service.embedded import jars
 from service.embedded.errors import FetchError
-from service.embedded.jars import Jar
+from service.embedded.jars import Jar, Stopped
 
 CONTENT = b"content of a jar"
 
@@ -75,6 +76,15 @@ def test_a_cached_jar_needs_no_network(tmp_path: Path, repository: Path, no_netw
 def test_without_a_network_one_sentence_says_so(tmp_path: Path, repository: Path, no_network: None) -> None:
     with pytest.raises(FetchError, match=r"org.example:thing:1.0 could not be fetched .*: is there a network\?"):
         jars.class_path(tmp_path / "cache", [jar()])
+
+
+def test_told_to_stop_it_fetches_no_more(tmp_path: Path, repository: Path) -> None:
+    put(repository, CONTENT)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        jars.class_path(tmp_path / "cache", [jar()], stop=stop)
+    assert list((tmp_path / "cache" / "jars").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
