@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from service.cli.first_steps import first_time, next_steps, run_welcome
 from service.embedded import free_ports, instance
 from service.embedded.child import Child
 from service.embedded.data_dir import DataDir, open_data_dir
@@ -28,7 +28,6 @@ CONSUMERS = ("log-writer",)
 TOPIC = "events"
 PARTITIONS = 12
 OPEN_FILES = 1 << 20
-WELCOME_TASK = "welcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +92,14 @@ async def _serve(
     written.begin(Instance(urls[0], urls, stack.kafka, TOPIC, stack.database_url, epoch), stack.supervisor.pids)
     click.echo(f"ready {urls[0]}")
     sys.stdout.flush()
-    first = _first_time(data_dir)
-    for line in _next_steps(first and wanted.welcome):
+    first = first_time(data_dir)
+    for line in next_steps(first and wanted.welcome):
         progress.tell(line)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(stack.supervisor.wait())
             if first and wanted.welcome:
-                group.create_task(_welcome(data_dir, progress))
+                group.create_task(run_welcome(data_dir, progress))
     except* (EmbeddedError, OSError) as failures:
         raise failures.exceptions[0] from None
 
@@ -177,49 +176,3 @@ def _raise_open_files() -> None:
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
                 return
-
-
-def _first_time(data_dir: DataDir) -> bool:
-    """Whether this data directory has never been ready before; from now on it has."""
-    mark = data_dir.path / "was-ready"
-    if mark.exists():
-        return False
-    mark.touch()
-    return True
-
-
-async def _welcome(data_dir: DataDir, progress: Progress) -> None:
-    """Runs the welcome task, so that a new log has something to look at."""
-    log = data_dir.folder("logs") / "welcome.log"
-    with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service.cli", "run", "--data-dir", str(data_dir.path), "--task", WELCOME_TASK),
-            *("--", sys.executable, "-m", "service.embedded.welcome"),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            process.terminate()
-            await process.wait()
-            raise
-    if status != 0:
-        progress.tell(f"the welcome task failed (exit status {status}): see {log}")
-
-
-def _next_steps(welcome: bool) -> list[str]:
-    command = os.environ.get("LASTSEEN_COMMAND", "lastseen")
-    steps = [
-        *([(f"tail task:{WELCOME_TASK}", "watch the welcome task, now or later")] if welcome else []),
-        ("run --task first -- ls -lR", "run a program as a task"),
-        ("tail task:first", "see its output, now or later"),
-    ]
-    return [
-        "",
-        "What to type next, in another terminal:",
-        *(f"  {command} {arguments:<30} {meaning}" for arguments, meaning in steps),
-        "Ctrl-C stops everything; the next `up` goes on where this one stopped.",
-    ]

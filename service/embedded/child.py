@@ -52,7 +52,7 @@ async def spawn(child: Child, run_dir: Path) -> asyncio.subprocess.Process:
             env=child.env,
             cwd="/",
             start_new_session=True,
-            preexec_fn=_tie_to_parent(child.orphan_signal),
+            preexec_fn=tie_to_parent(child.orphan_signal),
             user=None if child.user is None else child.user[0],
             group=None if child.user is None else child.user[1],
             extra_groups=None if child.user is None else [],
@@ -61,7 +61,7 @@ async def spawn(child: Child, run_dir: Path) -> asyncio.subprocess.Process:
     return process
 
 
-def _tie_to_parent(orphan_signal: int) -> Callable[[], None] | None:
+def tie_to_parent(orphan_signal: int) -> Callable[[], None] | None:
     """Makes the kernel send `orphan_signal` to the child when the thread that spawned it ends."""
     if _libc is None:
         return None
