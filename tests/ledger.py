@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+Rows = dict[tuple[int, int], asyncpg.Record]
+"""Rows by (partition, offset)."""
+
 TERMINAL = {"task_completed", "task_failed", "task_cancelled", "task_timeout"}
 
 
@@ -28,6 +31,19 @@ class Ledger:
     absent: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Database:
+    log: Rows
+    void: Rows
+    quarantine: Rows
+    progress: dict[int, tuple[int, int, int]]
+    """Partition → first, next, absent."""
+    holes: list[tuple[int, int, int]]
+    """Partition, first, next."""
+    days: list[tuple[int, int, int]]
+    """Partition, first, next: in the order of the days."""
+
+
 async def check_ledger(
     kafka: str,
     topic: str,
@@ -41,12 +57,12 @@ async def check_ledger(
     The log writer must have come to the end. `acknowledged` are places that a producer was told.
     """
     records, ends, firsts = await _read_topic(kafka, topic)
-    tables = await _read_database(database_url)
+    held_by_postgres = await _read_database(database_url)
     places = {(record.partition, record.offset) for record in records}
     missing = set(acknowledged) - places
     assert not missing, f"acknowledged, but not in Kafka: {sorted(missing)[:5]}"
 
-    rows, voids, quarantined = tables["log"], tables["void"], tables["quarantine"]
+    rows, voids, quarantined = held_by_postgres.log, held_by_postgres.void, held_by_postgres.quarantine
     held = Counter([*rows, *voids, *quarantined])
     assert not (twice := [place for place, times in held.items() if times > 1]), f"in Postgres twice: {twice[:5]}"
     not_copied = sorted(places - held.keys())
@@ -59,14 +75,14 @@ async def check_ledger(
             _check_row(record, row)
     _check_voids(records, rows, voids, quarantined, look_back)
     lost = absent = 0
-    for partition, (first, next_, absent_here) in tables["projection_offset"].items():
+    for partition, (first, next_, absent_here) in held_by_postgres.progress.items():
         assert next_ == ends[partition], (
             f"partition {partition}: written up to {next_}, Kafka ends at {ends[partition]}"
         )
-        lost_here = sum(stop - start for p, start, stop in tables["hole"] if p == partition)
+        lost_here = sum(stop - start for p, start, stop in held_by_postgres.holes if p == partition)
         counted = sum(1 for p, _ in held if p == partition) + lost_here + absent_here
         assert counted == next_ - first, f"partition {partition}: {counted} accounted for, {next_ - first} passed"
-        _check_tiling(partition, next_, [range_ for p, *range_ in tables["log_bucket"] if p == partition])
+        _check_tiling(partition, next_, [range_ for p, *range_ in held_by_postgres.days if p == partition])
         lost, absent = lost + lost_here, absent + absent_here
     return Ledger(len(records), len(rows), len(voids), len(quarantined), lost, absent)
 
@@ -89,29 +105,33 @@ async def _read_topic(kafka: str, topic: str) -> tuple[list[ConsumerRecord], dic
     return records, ends, firsts
 
 
-async def _read_database(url: str) -> dict:
+async def _read_database(url: str) -> _Database:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction(isolation="repeatable_read"):
             assert await connection.fetchval("SELECT count(DISTINCT epoch) FROM projection_offset") == 1
-            tables: dict = {}
-            for table in ("log", "void", "quarantine"):
-                found = await connection.fetch(f'SELECT * FROM "{table}"')
-                tables[table] = {(row["partition"], row["offset"]): row for row in found}
-                assert len(found) == len(tables[table]), f"{table} holds a place twice"
-            tables["projection_offset"] = {
-                row["partition"]: (row["first_offset"], row["next_offset"], row["absent"])
-                for row in await connection.fetch("SELECT * FROM projection_offset WHERE projection = 'log'")
-            }
-            for table, columns in (
-                ("hole", "partition, first_offset, next_offset"),
-                ("log_bucket", "partition, first_offset, last_offset + 1"),
-            ):
-                found = await connection.fetch(f"SELECT {columns} FROM {table} ORDER BY 1, 2")
-                tables[table] = [tuple(row) for row in found]
-            return tables
+            progress = await connection.fetch("SELECT * FROM projection_offset WHERE projection = 'log'")
+            holes = await connection.fetch("SELECT partition, first_offset, next_offset FROM hole ORDER BY 1, 2")
+            days = await connection.fetch(
+                "SELECT partition, first_offset, last_offset + 1 FROM log_bucket ORDER BY partition, bucket"
+            )
+            return _Database(
+                await _rows(connection, "log"),
+                await _rows(connection, "void"),
+                await _rows(connection, "quarantine"),
+                {row["partition"]: (row["first_offset"], row["next_offset"], row["absent"]) for row in progress},
+                [(row[0], row[1], row[2]) for row in holes],
+                [(row[0], row[1], row[2]) for row in days],
+            )
     finally:
         await connection.close()
+
+
+async def _rows(connection: asyncpg.Connection, table: str) -> Rows:
+    found = await connection.fetch(f"SELECT * FROM {table}")
+    rows = {(row["partition"], row["offset"]): row for row in found}
+    assert len(found) == len(rows), f"{table} holds a place twice"
+    return rows
 
 
 def _check_row(record: ConsumerRecord, row: asyncpg.Record) -> None:
@@ -128,7 +148,7 @@ def _check_row(record: ConsumerRecord, row: asyncpg.Record) -> None:
     assert (row["id"], row["type"], row["ttl"]) == (payload["id"], payload["type"], payload["ttl"]), where
 
 
-def _check_voids(records: list[ConsumerRecord], rows: dict, voids: dict, refused: dict, look_back: int) -> None:
+def _check_voids(records: list[ConsumerRecord], rows: Rows, voids: Rows, refused: Rows, look_back: int) -> None:
     """Judge each record that Postgres knows an id of, by all that lie up to `look_back` offsets before it."""
     by_partition: dict[int, list[tuple[int, str, str | None, bool]]] = {}
     for place, row in rows.items():

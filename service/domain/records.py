@@ -36,7 +36,7 @@ class RawRecord(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 @dataclass(slots=True)
@@ -90,9 +90,6 @@ def read_record(raw: RawRecord) -> Record:
         ttl = _ttl(headers.get(HEADER_TTL))
     except KeyError as error:
         raise Unreadable("header", f"the header {error} is missing") from error
-    except AttributeError as error:
-        # Kafka's headers may have no value at all, and aiokafka then gives None.
-        raise Unreadable("header", "a header has no value") from error
     except ValueError as error:
         raise Unreadable("header", str(error)) from error
     return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value)
@@ -140,8 +137,8 @@ _CACHED_CHANNEL_LISTS: Final = 65_536
 
 
 @lru_cache(_CACHED_CHANNEL_LISTS)
-def _channels(header: bytes) -> tuple[str, ...]:
-    names = tuple(header.decode("ascii").split(","))
+def _channels(header: bytes | None) -> tuple[str, ...]:
+    names = tuple(_text(header).split(","))
     kinds = {parse_channel(name).kind for name in names}
     if len(kinds) != len(names):
         raise ValueError(f"{header[:200]!r} names two channels of one kind")
@@ -149,18 +146,24 @@ def _channels(header: bytes) -> tuple[str, ...]:
 
 
 @lru_cache(1024)
-def _type(header: bytes) -> str:
-    text = header.decode("ascii")
+def _type(header: bytes | None) -> str:
+    text = _text(header)
     if not _TYPE.fullmatch(text):
         raise ValueError(f"{header[:80]!r} is no event type")
     return text
 
 
-def _id(header: bytes) -> str:
-    text = header.decode("ascii")
+def _id(header: bytes | None) -> str:
+    text = _text(header)
     if not _ID.fullmatch(text):
         raise ValueError(f"{header[:160]!r} is no event id")
     return text
+
+
+def _text(header: bytes | None) -> str:
+    if header is None:
+        raise ValueError("a header has no value")
+    return header.decode("ascii")
 
 
 def _ttl(header: bytes | None) -> int | None:

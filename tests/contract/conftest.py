@@ -29,7 +29,8 @@ PARTITIONS = 4
 class LogUnderTest(Protocol):
     """A log of PARTITIONS partitions, and what only its makers can do to it."""
 
-    log: EventLog
+    @property
+    def log(self) -> EventLog: ...
 
     async def append_raw(self, partition: int, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
         """What a foreign producer appends."""

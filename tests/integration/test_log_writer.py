@@ -144,7 +144,7 @@ async def test_a_foreign_producers_events_are_written_as_every_reader_derives_th
     await log_writers.start()
     await until_written(log, sql)
     await check_ledger(kafka, topic, database)
-    row = await sql.fetchrow("SELECT * FROM log")
+    (row,) = await sql.fetch("SELECT * FROM log")
     assert (row["id"], row["task"], row["project"]) == (f"kafka-2-{sent.offset}", "t", "p")
     assert json.loads(row["payload"])["data"] == {"text": "hi"}
 

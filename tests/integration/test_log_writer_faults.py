@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 import asyncpg
+import pytest
 from aiokafka import AIOKafkaConsumer
 from lastseen.record import NewRecord
 
@@ -63,7 +64,7 @@ async def reached(sql: asyncpg.Connection, more: int) -> None:
     goal = await sql.fetchval(total) + more
 
     async def is_reached() -> bool:
-        return await sql.fetchval(total) >= goal
+        return bool(await sql.fetchval(total) >= goal)
 
     await until(is_reached, timeout=40, what=f"{more} more offsets having been written")
 
@@ -120,7 +121,13 @@ async def test_postgres_sessions_killed_while_it_writes(
 
 
 async def test_two_writers_that_no_group_keeps_apart(
-    kafka: str, topic: str, database: str, log: KafkaLog, epoch: Epoch, sql: asyncpg.Connection, caplog
+    kafka: str,
+    topic: str,
+    database: str,
+    log: KafkaLog,
+    epoch: Epoch,
+    sql: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Both believe that every partition is theirs: only the fence stands between them."""
     await log.append(records_of(task_events(5_000, random=Random(3))))

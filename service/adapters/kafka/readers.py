@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from service.adapters.kafka import lenient
 from service.adapters.kafka.errors import answering
 from service.domain.errors import LogUnavailable, OffsetsGone
 from service.ports import Bounds, TailBatch
+
+lenient.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
