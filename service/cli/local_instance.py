@@ -18,9 +18,10 @@ from service.cli.first_steps import first_time, next_steps, run_welcome
 from service.embedded import free_ports, instance
 from service.embedded.child import Child
 from service.embedded.data_dir import DataDir, open_data_dir
-from service.embedded.errors import EmbeddedError, StartError
+from service.embedded.errors import StartError
 from service.embedded.instance import Instance
 from service.embedded.stack import Progress, Stack, running
+from service.embedded.together import together
 
 CONSUMERS = ("log-writer",)
 """Each is run as the module `consumers.NAME`, its dashes being underscores there."""
@@ -95,13 +96,8 @@ async def _serve(
     first = first_time(data_dir)
     for line in next_steps(first and wanted.welcome):
         progress.tell(line)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(stack.supervisor.wait())
-            if first and wanted.welcome:
-                group.create_task(run_welcome(data_dir, progress))
-    except* (EmbeddedError, OSError) as failures:
-        raise failures.exceptions[0] from None
+    welcome = [run_welcome(data_dir, progress)] if first and wanted.welcome else []
+    await together(stack.supervisor.wait(), *welcome)
 
 
 class _Written:

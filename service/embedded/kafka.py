@@ -12,6 +12,7 @@ from service.embedded import java
 from service.embedded.child import Child, log_size, reason
 from service.embedded.errors import StartError
 from service.embedded.free_ports import HOST
+from service.embedded.together import together
 
 # What the environment may hold for other Java programs must not reach the brokers.
 _NOT_FOR_BROKERS = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
@@ -71,10 +72,8 @@ class Kafka:
         for broker in self.brokers:
             broker.folder.mkdir(mode=0o700, exist_ok=True)
             broker.properties.write_text(self._properties(broker))
-        async with asyncio.TaskGroup() as group:
-            for broker in self.brokers:
-                if not (broker.folder / "data" / "meta.properties").exists():
-                    group.create_task(self._format(broker))
+        new = [one for one in self.brokers if not (one.folder / "data" / "meta.properties").exists()]
+        await together(*(self._format(broker) for broker in new))
 
     def children(self) -> list[Child]:
         """What to run; each is ready when the whole cluster answers."""

@@ -16,6 +16,7 @@ from typing import Self
 from service.embedded import child as children
 from service.embedded.child import Child, log_size, reason
 from service.embedded.errors import StartError
+from service.embedded.together import together
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 15.0
@@ -79,12 +80,7 @@ class Supervisor:
             # One by one: if the next can't be spawned, this one is known, and so stopped.
             kept.append(_Kept(child, process, asyncio.get_running_loop().time(), start))
         self._changed(self.pids)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for one in kept:
-                    group.create_task(self._until_ready(one))
-        except* StartError as failures:
-            raise failures.exceptions[0] from None
+        await together(*(self._until_ready(one) for one in kept))
         for one in kept:
             one.keeper = asyncio.create_task(self._keep(one), name=f"keep {one.child.name}")
             one.keeper.add_done_callback(self._keeper_done)

@@ -15,6 +15,7 @@ from service.embedded import orphans
 from service.embedded.child import Child, reason
 from service.embedded.errors import StartError
 from service.embedded.supervisor import Supervisor, describe
+from service.embedded.together import together
 from tests.waiting import until
 
 SLEEPS = "import time; time.sleep(600)"
@@ -232,3 +233,20 @@ def test_the_reason_is_the_line_of_this_start_that_reads_like_one(tmp_path: Path
     before = "FATAL: of an earlier start\n"
     log.write_text(before + written)
     assert reason(log, len(before)) == f"{told} (log: {log})"
+
+
+async def test_the_first_of_several_failures_is_raised_as_it_is_and_cancels_the_rest() -> None:
+    cancelled = asyncio.Event()
+
+    async def fails() -> None:
+        raise StartError("why")
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(StartError, match="why"):
+        await together(waits(), fails())
+    assert cancelled.is_set()
