@@ -141,7 +141,7 @@ def _channels(header: bytes | None) -> tuple[str, ...]:
     names = tuple(_text(header).split(","))
     kinds = {parse_channel(name).kind for name in names}
     if len(kinds) != len(names):
-        raise ValueError(f"{header[:200]!r} names two channels of one kind")
+        raise ValueError(f"{','.join(names)[:200]!r} names two channels of one kind")
     return names
 
 
@@ -149,14 +149,14 @@ def _channels(header: bytes | None) -> tuple[str, ...]:
 def _type(header: bytes | None) -> str:
     text = _text(header)
     if not _TYPE.fullmatch(text):
-        raise ValueError(f"{header[:80]!r} is no event type")
+        raise ValueError(f"{text[:80]!r} is no event type")
     return text
 
 
 def _id(header: bytes | None) -> str:
     text = _text(header)
     if not _ID.fullmatch(text):
-        raise ValueError(f"{header[:160]!r} is no event id")
+        raise ValueError(f"{text[:160]!r} is no event id")
     return text
 
 
