@@ -9,18 +9,15 @@ from typing import Final, NoReturn, Self
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from lastseen.backoff import Backoff
-from lastseen.close_codes import PROJECT_DENIED, TOKEN_EXPIRED, Return, when_to_return
+from lastseen.close_codes import Return, when_to_return
 from lastseen.connection import Connection, connecting, websocket_url
 from lastseen.errors import (
     AccessDenied,
-    AuthenticationFailed,
     BadRequest,
     Closed,
     Ended,
     LastseenError,
     ProtocolError,
-    Rejected,
-    TokenExpired,
 )
 from lastseen.notices import (
     Answer,
@@ -40,6 +37,7 @@ from lastseen.positions import Position
 from lastseen.session import Session, StartKind
 from lastseen.stream import Moved, Passed, Received, Stream
 from lastseen.transitions import State
+from lastseen.verdicts import code_and_reason, refusal, wait_after
 
 Token = str | Callable[[], Awaitable[str]]
 STEADY_SECONDS: Final = 10.0
@@ -185,13 +183,13 @@ class Client:
                     # Renewed once in vain: the next token would be refused as well.
                     renewable = callable(self._token) and not (renewed and not self._established)
                     if not renewable:
-                        raise _refusal(closed) from closed
+                        raise refusal(closed) from closed
                     renewed = True
                 elif back is Return.NEVER:
-                    raise _refusal(closed) from closed
+                    raise refusal(closed) from closed
             except InvalidStatus as error:
                 reason, back = f"HTTP {error.response.status_code}", Return.LATER
-                retry_after = _judge_status(error)
+                retry_after = wait_after(error)
             except (OSError, TimeoutError, InvalidHandshake) as error:
                 reason, back = str(error) or type(error).__name__, Return.LATER
             except ProtocolError as error:
@@ -212,7 +210,7 @@ class Client:
     def _judge(self, closed: ConnectionClosed) -> tuple[str, Return]:
         if self._connection is not None and self._connection.dropped is not None:
             return self._connection.dropped, Return.AT_ONCE
-        code, reason = _code_and_reason(closed)
+        code, reason = code_and_reason(closed)
         return (f"{code} {reason}".strip(), when_to_return(code, reason))
 
     async def _converse(self) -> NoReturn:
@@ -315,37 +313,3 @@ class Client:
         position = self._session.position(stream.channel)
         if position is not None:
             await stream.put(Moved(position, caught_up=caught_up))
-
-
-def _code_and_reason(closed: ConnectionClosed) -> tuple[int, str]:
-    # The frame that the server sent; without one the line broke.
-    return (1006, "the connection broke") if closed.rcvd is None else (closed.rcvd.code, closed.rcvd.reason)
-
-
-def _refusal(closed: ConnectionClosed) -> Rejected:
-    code, reason = _code_and_reason(closed)
-    if code == TOKEN_EXPIRED:
-        return TokenExpired("the token has expired: get another", code=code)
-    if reason == PROJECT_DENIED:
-        return AccessDenied(reason, code=code)
-    if when_to_return(code, reason) is Return.AFTER_RENEWING:
-        return AuthenticationFailed(f"the service does not accept the token: {reason}", code=code)
-    return Rejected(f"the server closed the connection for good: {code} {reason}".rstrip(), code=code)
-
-
-def _judge_status(error: InvalidStatus) -> float:
-    """The seconds to wait after this HTTP answer to the hand-shake. Raises where waiting helps nothing."""
-    response = error.response
-    status = response.status_code
-    if status in (408, 425, 429) or status >= 500:
-        try:
-            return float(response.headers.get("Retry-After", "0"))
-        except ValueError:
-            return 0.0
-    text = (response.body or b"").decode(errors="replace")[:300]
-    message = f"the service answered HTTP {status} instead of a WebSocket: {text}".rstrip(": ")
-    if status == 401:
-        raise AuthenticationFailed(message, code=status) from error
-    if status == 403:
-        raise AccessDenied(message, code=status) from error
-    raise BadRequest(message, code=status, status=status) from error

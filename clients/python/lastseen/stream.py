@@ -48,7 +48,7 @@ class Stream:
     Iterate it for the events; iterate `items()` for the gaps and moves between them too. It ends after the
     terminal event of its task, or when the server says that nothing more will come; it raises `AccessDenied`
     when the channel may not be read, `Ended` when the server ended it, and what the client failed with. One
-    consumer reads a stream.
+    consumer reads a stream; `aclose()` it (or use `async with`) when you stop before its end.
 
     The buffer holds at most 1,000 items and about 4 MiB. When it is full the client reads no more from the
     connection, for any of its streams, and the server goes over to serving it at the consumer's pace.
