@@ -12,7 +12,7 @@ import psutil
 
 from tests.waiting import until
 
-READY_WITHIN = 90.0
+READY_WITHIN = 120.0
 COMMAND = (sys.executable, "-m", "service.cli")
 
 

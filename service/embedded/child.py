@@ -33,7 +33,7 @@ class Child:
     log: Path
     env: Mapping[str, str] | None = None
     ready: Callable[[], Awaitable[bool]] | None = None
-    ready_within: float = 60.0
+    ready_within: float = 90.0
     stop_signal: int = signal.SIGTERM
     orphan_signal: int = signal.SIGTERM
     grace: float = 4.0
