@@ -109,8 +109,11 @@ class Window:
         partition = self._partitions[number]
         partition.next = max(partition.next, next_offset)
 
-    def read(self, channels: Sequence[str], number: int, after: int, limit: int) -> WindowPage:
-        """Up to `limit` records of the channels above `after`, which is at least `first - 1`."""
+    def read(self, channels: Sequence[str], number: int, after: int, limit: int, max_bytes: int) -> WindowPage:
+        """Up to `limit` records of the channels above `after`, which is at least `first - 1`.
+
+        No further record is taken once their values have `max_bytes`.
+        """
         partition = self._partitions[number]
         if after + 1 < partition.first:
             raise ValueError(f"partition {number} is held from {partition.first} on, not from {after + 1}")
@@ -123,9 +126,12 @@ class Window:
             for run in runs[1:]:
                 merged.update((record.offset, record) for record in run.after(after, limit))
             found = [merged[offset] for offset in sorted(merged)[:limit]]
-        if len(found) < limit:
-            return WindowPage(found, max(after, partition.next - 1))
-        return WindowPage(found, found[-1].offset)
+        size = 0
+        for taken, record in enumerate(found, 1):
+            size += len(record.value)
+            if size >= max_bytes or taken == limit:
+                return WindowPage(found[:taken], record.offset)
+        return WindowPage(found, max(after, partition.next - 1))
 
     def _evict(self) -> None:
         record = self._arrivals.popleft()

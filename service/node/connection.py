@@ -18,7 +18,8 @@ from service.node.replay import Beginning, Lost, Page
 from service.node.services import Services
 
 _WINDOW_PAGE = 256
-"""Records that one step takes out of the window, per partition."""
+_WINDOW_PAGE_BYTES = 128 * 1024
+"""What one step takes out of the window, per partition: so many records, or one more than so many bytes."""
 
 
 class ConnectionPort(Protocol):
@@ -195,12 +196,11 @@ class Connection:
         self.node.fanout.remove(channel, self)
         self.subscriptions.remove(channel)
 
-    def flush(self) -> None:
+    def send(self, frames: bytes) -> None:
         """Send the live frames of one step; a client too slow for them catches up from here on."""
-        pending, self.pending = self.pending, []
         if self._is_gone:
             return
-        self._port.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        self._port.write(frames)
         if self._port.buffered() > self.node.settings.high_water_bytes:
             self._fall_behind()
 
@@ -242,7 +242,7 @@ class Connection:
         for partition in window.partitions:
             after = group.cursor[partition]
             if after + 1 < window.next(partition):
-                read = window.read(channels, partition, after, _WINDOW_PAGE)
+                read = window.read(channels, partition, after, _WINDOW_PAGE, _WINDOW_PAGE_BYTES)
                 self.deliver(group, Page(read.records, {partition: read.served}))
                 if self._port.buffered() > self.node.settings.high_water_bytes:
                     return False

@@ -11,9 +11,10 @@ class Subscriber(Protocol):
     """Who watches channels: gathers the frames of one step and sends them in one write."""
 
     pending: list[bytes]
+    """Frames of the present step; emptied by the fan-out."""
 
-    def flush(self) -> None:
-        """Send what is pending."""
+    def send(self, frames: bytes) -> None:
+        """Send the frames of a step, joined. The same bytes go to everyone who gets the same frames."""
         ...
 
 
@@ -64,5 +65,15 @@ class Fanout(Generic[S]):
     def flush(self) -> None:
         """Send what the pushes since the last flush have gathered."""
         touched, self._touched = self._touched, []
+        # Joined once for all who watch the same: a thousand slow viewers then hold one copy, not a thousand.
+        joined: dict[tuple[int, ...], bytes] = {}
         for subscriber in touched:
-            subscriber.flush()
+            pending, subscriber.pending = subscriber.pending, []
+            if len(pending) == 1:
+                subscriber.send(pending[0])
+                continue
+            same = tuple(map(id, pending))
+            frames = joined.get(same)
+            if frames is None:
+                frames = joined[same] = b"".join(pending)
+            subscriber.send(frames)

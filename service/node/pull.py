@@ -10,9 +10,12 @@ from lastseen import close_codes
 from service.domain.errors import HistoryUnavailable, Unavailable
 from service.domain.subscriptions import CatchUp
 from service.node.connection import Connection
+from service.node.replay import Page
 
 _log = logging.getLogger(__name__)
 _MAX_RETRY_SECONDS: Final = 5.0
+_SLICE_BYTES: Final = 128 * 1024
+"""What is written of a page before the client has to have room again."""
 
 
 class Puller:
@@ -67,10 +70,11 @@ class Puller:
         """Serve what the window no longer holds."""
         async with aclosing(connection.node.replay.pages(group)) as pages:
             async for page in pages:
-                connection.deliver(group, page)
-                await connection.room()
-                if _is_over(connection, group):
-                    return
+                for part in page.slices(_SLICE_BYTES) if isinstance(page, Page) else (page,):
+                    connection.deliver(group, part)
+                    await connection.room()
+                    if _is_over(connection, group):
+                        return
 
     async def _newer(self, connection: Connection, group: CatchUp) -> bool:
         """Serve out of the window. False when it slid past the cursor meanwhile."""

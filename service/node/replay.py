@@ -1,6 +1,6 @@
 """Replays: the records that a catching-up subscription wants and the window no longer holds."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -25,6 +25,19 @@ class Page(NamedTuple):
 
     records: Sequence[Record]
     served: Mapping[int, int]
+
+    def slices(self, max_bytes: int) -> Iterator["Page"]:
+        """The same in parts, each of which ends with the record that brings its values to `max_bytes`."""
+        part: list[Record] = []
+        size = 0
+        for record in self.records:
+            part.append(record)
+            size += len(record.value)
+            if size >= max_bytes:
+                # They ascend within their partitions, so each last one says how far its partition has come.
+                yield Page(part, {r.partition: r.offset for r in part})
+                part, size = [], 0
+        yield Page(part, self.served)
 
 
 class Lost(NamedTuple):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.domain.duplicates import LookBack
@@ -14,8 +14,9 @@ from service.node.tasks import Tasks
 from service.ports import EventLog, History
 
 _log = logging.getLogger(__name__)
-_STEP: Final = 500
-"""Records that one step of the event loop takes: some 10 ms."""
+_STEP_RECORDS: Final = 500
+_STEP_BYTES: Final = 256 * 1024
+"""What one step of the event loop takes: some milliseconds, and what it may add to each connection's buffer."""
 _RETRY_SECONDS: Final = 5.0
 
 
@@ -123,11 +124,11 @@ class Tail:
                 retry = min(retry * 2, _RETRY_SECONDS)
 
     async def _apply(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
-        for at in range(0, len(records), _STEP):
-            self.step(records[at : at + _STEP], next_ if at + _STEP >= len(records) else {})
+        at = 0
+        for upto in _steps(records):
+            self.step(records[at:upto], next_ if upto == len(records) else {})
+            at = upto
             await asyncio.sleep(0)
-        if not records:
-            self.step((), next_)
 
     def step(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
         """Apply some records in one go: whoever looks sees the head before or behind all of them."""
@@ -154,3 +155,15 @@ class Tail:
             window.advance(partition, offset)
         self._head.move()
         fanout.flush()
+
+
+def _steps(records: Sequence[RawRecord]) -> Iterator[int]:
+    """Where each step of a batch ends; a batch without records is one step too."""
+    begin = size = 0
+    for at, raw in enumerate(records):
+        size += len(raw.value or b"")
+        if at + 1 - begin == _STEP_RECORDS or size >= _STEP_BYTES:
+            yield at + 1
+            begin, size = at + 1, 0
+    if begin < len(records) or not records:
+        yield len(records)

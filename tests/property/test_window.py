@@ -22,11 +22,13 @@ APPENDS = st.lists(
         st.tuples(st.integers(0, 2), st.sets(st.sampled_from(CHANNELS)), st.integers(-1, 100), st.integers(1, 9)),
         max_size=10,
     ),
+    st.integers(1, 1000),
 )
 def test_what_it_holds_it_holds_whole(
     appends: list[tuple[int, int, set[str], int]],
     max_bytes: int,
     reads: list[tuple[int, set[str], int, int]],
+    page_bytes: int,
 ) -> None:
     window = Window(dict.fromkeys(range(3), 0), max_bytes)
     log: list[Record] = []
@@ -41,10 +43,13 @@ def test_what_it_holds_it_holds_whole(
     assert window.heads() == offsets
     for partition, wanted, above, limit in reads:
         after = max(above, window.first(partition) - 1)
-        page = window.read(sorted(wanted), partition, after, limit)
+        page = window.read(sorted(wanted), partition, after, limit, page_bytes)
         matching = [r for r in log if r.partition == partition and r.offset > after and wanted & set(r.channels)]
-        assert list(page.records) == matching[:limit]
-        if len(matching) >= limit:
+        taken = 0
+        while taken < min(limit, len(matching)) and sum(len(r.value) for r in matching[:taken]) < page_bytes:
+            taken += 1
+        assert list(page.records) == matching[:taken]
+        if taken == limit or sum(len(r.value) for r in matching[:taken]) >= page_bytes:
             assert page.served == page.records[-1].offset
         else:
             assert page.served == max(after, window.next(partition) - 1)
