@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from lastseen.channels import ID_PATTERN, parse_channel
 from lastseen.envelope import TYPE_PATTERN, Event, NulCharacter
+from lastseen.field_errors import field_errors
 from lastseen.names import TERMINAL_TYPES
 from lastseen.record import HEADER_CHANNELS, HEADER_ID, HEADER_TTL, HEADER_TYPE, HEADER_VERSION, VERSION
 from pydantic import ValidationError
@@ -123,9 +124,8 @@ def _read_foreign(raw: RawRecord, value: bytes) -> Record:
         event = Event.model_validate(fields)
         json = event.to_json()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "event"
-        raise Unreadable("event", f"{where}: {first['msg']}") from error
+        first = field_errors(error)[0]
+        raise Unreadable("event", f"{first.field or 'event'}: {first.detail}") from error
     except NulCharacter as error:
         raise Unreadable("nul", str(error)) from error
     return Record(raw.partition, raw.offset, raw.timestamp, event.id, event.type, event.channels, event.ttl, json)

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from lastseen.envelope import Event
+from lastseen.field_errors import FieldError, field_errors
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -13,7 +14,7 @@ from service.domain.errors import BadRequest, Denied, LogUnavailable
 from service.domain.identity import Identity
 from service.node.node import Node
 from service.node.publishing import Published
-from service.web.problems import FieldError, Problem
+from service.web.problems import Problem
 
 MAX_EVENTS = 1000
 _STATUS_OF = {"forbidden": 403, "conflict": 409}
@@ -27,7 +28,34 @@ refused `{"index", "error": {"field", "detail", "code"}}`. If every event was re
 Give each event an `id` of your own: a retry with the same id is recognised."""
 
 
-@router.post("/events", status_code=202, description=_DESCRIPTION, summary="Append events")
+_REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "oneOf": [
+                    {"$ref": "#/components/schemas/Event"},
+                    {
+                        "type": "array",
+                        "items": {"$ref": "#/components/schemas/Event"},
+                        "minItems": 1,
+                        "maxItems": MAX_EVENTS,
+                    },
+                ]
+            },
+            "example": {"type": "task_progress_update", "task_id": "build", "data": {"percent": 40}},
+        }
+    },
+}
+
+
+@router.post(
+    "/events",
+    status_code=202,
+    description=_DESCRIPTION,
+    summary="Append events",
+    openapi_extra={"requestBody": _REQUEST_BODY},
+)
 async def append_events(request: Request) -> JSONResponse:
     """Append one event or an array of them; answered once Kafka has them."""
     node: Node = request.app.state.node
@@ -45,16 +73,16 @@ async def append_events(request: Request) -> JSONResponse:
             422,
             f"an array holds 1 to {MAX_EVENTS} events, this one {len(items)}",
             code="invalid_event",
-            errors=[{"field": "", "detail": f"1 to {MAX_EVENTS} events", "code": "array_size"}],
+            errors=[FieldError("", f"1 to {MAX_EVENTS} events", "array_size")],
         )
     answers = await _publish(node, identity, items)
     refused = [answer for answer in answers if isinstance(answer, list)]
     if len(refused) == len(answers):
         errors = [error for answer in refused for error in answer]
-        statuses = {_STATUS_OF.get(error["code"], 422) for error in errors}
-        detail = "; ".join(f"{error['field'] or 'event'}: {error['detail']}" for error in errors[:3])
+        statuses = {_STATUS_OF.get(error.code, 422) for error in errors}
+        detail = "; ".join(f"{error.field or 'event'}: {error.detail}" for error in errors[:3])
         raise Problem(
-            statuses.pop() if len(statuses) == 1 else 422, detail, code=errors[0]["code"], errors=errors[:MAX_EVENTS]
+            statuses.pop() if len(statuses) == 1 else 422, detail, code=errors[0].code, errors=errors[:MAX_EVENTS]
         )
     if isinstance(given, list):
         return JSONResponse([_item(index, answer) for index, answer in enumerate(answers)], 202)
@@ -93,7 +121,7 @@ async def _publish(node: Node, identity: Identity, items: Sequence[Any]) -> list
             events.append(Event.model_validate(item))
             answers.append(None)
         except ValidationError as error:
-            answers.append(_field_errors(error))
+            answers.append(field_errors(error))
     try:
         published = iter(await node.publisher.publish(identity, events))
     except LogUnavailable as error:
@@ -109,24 +137,15 @@ async def _publish(node: Node, identity: Identity, items: Sequence[Any]) -> list
 def _answer(answer: Published | BadRequest) -> Published | list[FieldError]:
     if isinstance(answer, Published):
         return answer
-    return [{"field": answer.field or "", "detail": str(answer), "code": answer.code}]
+    return [FieldError(answer.field or "", str(answer), answer.code)]
 
 
 def _item(index: int, answer: Published | list[FieldError]) -> dict[str, object]:
     if isinstance(answer, list):
-        return {"index": index, "error": answer[0]}
+        return {"index": index, "error": answer[0]._asdict()}
     return {
         "id": answer.id,
         "partition": answer.place.partition,
         "offset": answer.place.offset,
         "duplicate": answer.duplicate,
     }
-
-
-def _field_errors(error: ValidationError) -> list[FieldError]:
-    found: list[FieldError] = []
-    for detail in error.errors(include_url=False, include_input=False):
-        context = detail.get("ctx", {})
-        field = context["field"] if detail["type"] == "envelope" else ".".join(str(part) for part in detail["loc"])
-        found.append({"field": field, "detail": detail["msg"], "code": detail["type"]})
-    return found

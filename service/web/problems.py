@@ -2,19 +2,11 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from lastseen.field_errors import FieldError
 from starlette.exceptions import HTTPException
-
-
-class FieldError(TypedDict):
-    """What is wrong with one field; `code` is stable, `detail` is for people."""
-
-    field: str
-    detail: str
-    code: str
 
 
 class Problem(Exception):
@@ -45,7 +37,7 @@ class Problem(Exception):
             "code": self.code,
         }
         if self.errors:
-            body["errors"] = self.errors
+            body["errors"] = [error._asdict() for error in self.errors]
         return JSONResponse(body, self.status, self.headers, "application/problem+json")
 
 
