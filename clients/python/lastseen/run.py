@@ -14,7 +14,7 @@ from typing import Final
 from lastseen.answers import Place
 from lastseen.chunks import Chunk, Chunker
 from lastseen.envelope import Event
-from lastseen.errors import LastseenError
+from lastseen.errors import Closed, LastseenError
 from lastseen.publisher import Publisher
 from lastseen.task_events import NOT_EXECUTABLE, NOT_FOUND, Outcome, TaskEvents
 from lastseen.tee import Tee
@@ -180,6 +180,8 @@ class ProgramRun:
     def _refuse(self, error: LastseenError) -> None:
         if not self._refused:
             self._refused = True
+            if isinstance(error, Closed):
+                return  # whoever closed the publisher knows
             self._warn(f"the task's events are no longer published: {error}")
 
 
