@@ -1,0 +1,63 @@
+"""A program with a lot of output, and what that output is.
+
+`python -m tests.faults.output SEED LINES [SECONDS]` writes it: text in many scripts, control sequences, NUL bytes,
+bytes that are no UTF-8, characters cut in two by a flush; lines of both streams, one after the other.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+
+STDOUT, STDERR = 1, 2
+_WORDS = ["plain", "Grüße", "日本語のテキスト", "🎉🚀", "\x1b[32mgreen\x1b[0m", "\\u0000", '"quoted"', "\t\r", "ﷺ"]
+
+
+def blocks(seed: int, lines: int) -> Iterator[tuple[int, bytes]]:
+    """(descriptor, bytes) of each write, in order: 1 to 400 lines, the last of them perhaps cut anywhere."""
+    chance = random.Random(seed)
+    bodies = [_body(chance) for _ in range(4_000)]
+    written = 0
+    rest = {STDOUT: b"", STDERR: b""}
+    while written < lines:
+        fd = STDERR if chance.random() < 0.2 else STDOUT
+        count = min(chance.randrange(1, 400), lines - written)
+        chosen = enumerate(chance.choices(bodies, k=count), written)
+        text = rest[fd] + b"".join(b"%d %b\n" % (number, body) for number, body in chosen)
+        written += count
+        cut = len(text) - chance.randrange(60)
+        rest[fd] = text[cut:]
+        yield fd, text[:cut]
+    yield from rest.items()
+
+
+def _body(chance: random.Random) -> bytes:
+    kind = chance.random()
+    if kind < 0.6:
+        return " ".join(chance.choices(_WORDS, k=chance.randrange(1, 18))).encode()
+    if kind < 0.996:
+        return b"x" * chance.randrange(240)
+    return chance.randbytes(chance.randrange(150)).replace(b"\n", b"\0")
+
+
+def expected(seed: int, lines: int) -> dict[str, bytes]:
+    """What the program writes to each stream."""
+    streams = {STDOUT: bytearray(), STDERR: bytearray()}
+    for fd, data in blocks(seed, lines):
+        streams[fd] += data
+    return {"stdout": bytes(streams[STDOUT]), "stderr": bytes(streams[STDERR])}
+
+
+def main(seed: int, lines: int, seconds: float = 0.0) -> None:
+    """Write it all, within at least `seconds`."""
+    began, written = time.monotonic(), 0
+    for fd, data in blocks(seed, lines):
+        written += data.count(b"\n")
+        while data:
+            data = data[os.write(fd, data) :]
+        time.sleep(max(0.0, began + seconds * written / lines - time.monotonic()))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))
