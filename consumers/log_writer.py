@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError
@@ -17,6 +18,7 @@ from consumers.runner_loop import run
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.readers import check_start, read_bounds
 from service.adapters.kafka.topic_id import read_topic
+from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.log_store import Fenced, LogStore
@@ -52,10 +54,9 @@ async def write_log(settings: Settings) -> None:
         await store.ensure_days()
         async with _open_member(settings) as consumer:
             history = PostgresHistory(pool, epoch.number)
-            writer = LogWriter(consumer, settings.topic, store, history, settings.look_back)
-            consumer.subscribe([settings.topic], listener=writer)
-            logger.info("writing %s, epoch %s", settings.topic, epoch.name)
-            await writer.run()
+            async with LogWriter(consumer, settings.topic, store, history, settings.look_back) as writer:
+                logger.info("writing %s, epoch %s", settings.topic, epoch.name)
+                await writer.run()
 
 
 @asynccontextmanager
@@ -84,7 +85,10 @@ async def _open_member(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Goes through the partitions that the group deals out to `consumer`."""
+    """Goes through the partitions that the group deals out to `consumer`, which it subscribes. Use in `async with`.
+
+    One batch is written while the next is read; a further one waits until that is written.
+    """
 
     def __init__(
         self, consumer: AIOKafkaConsumer, topic: str, store: LogStore, history: PostgresHistory, look_back: int
@@ -98,6 +102,16 @@ class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         self._partitions: dict[int, Partition] = {}
         self._rows = 0
         self._bytes = 0
+        self._writing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._consumer.subscribe([self._topic], listener=self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Drop what is not written: whoever has the partition next reads it again."""
@@ -119,6 +133,8 @@ class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 await self._take_over()
                 await self._round()
+                if self._writing is not None and self._writing.done():
+                    await self._written()
                 if loop.time() - checked > CHECK_SECONDS:
                     checked = loop.time()
                     await self._check_bounds()
@@ -135,6 +151,7 @@ class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in before)
         if not new:
             return
+        await self._written()
         for _, tp in self._tps(new):
             self._consumer.pause(tp)
         nexts = dict(await self._store.next_offsets(new))
@@ -211,21 +228,32 @@ class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         partition.pass_to(end)
 
     async def _write(self, held: dict[int, Partition]) -> None:
-        moved = [partition for partition in held.values() if partition.has_moved]
+        """Begin to write what is held, once the batch before it is written."""
         self._rows = self._bytes = 0
-        if not moved:
-            return
-        await self._store.write([partition.batch for partition in moved])
-        for partition in moved:
-            for entry in partition.batch.quarantined:
+        await self._written()
+        if self._partitions is held:
+            batches = [partition.take_batch() for partition in held.values() if partition.has_moved]
+            self._writing = asyncio.create_task(self._write_batches(batches))
+
+    async def _written(self) -> None:
+        """Wait until nothing is being written. Raises what the writing raised."""
+        if self._writing is not None:
+            try:
+                await self._writing
+            finally:
+                self._writing = None
+
+    async def _write_batches(self, batches: Sequence[Batch]) -> None:
+        await self._store.write(batches)
+        for batch in batches:
+            for entry in batch.quarantined:
                 logger.warning(
                     "partition %d, offset %d is in the quarantine (%s): %s",
-                    partition.batch.partition,
+                    batch.partition,
                     entry.raw.offset,
                     entry.reason,
                     entry.detail,
                 )
-            partition.written()
 
     async def _check_bounds(self) -> None:
         """Notice that Kafka is away, or that retention has overtaken us: the consumer alone just finds nothing."""

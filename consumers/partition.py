@@ -45,6 +45,8 @@ class Partition:
         """Note that no record lies below `next_` any more."""
         self.batch.next = max(self.batch.next, next_)
 
-    def written(self) -> None:
-        """Begin a new batch where the last one ends."""
-        self.batch = Batch(self.batch.partition, self.batch.next, self.batch.next)
+    def take_batch(self) -> Batch:
+        """Give the batch away to be written, and begin a new one where it ends."""
+        batch = self.batch
+        self.batch = Batch(batch.partition, batch.next, batch.next)
+        return batch

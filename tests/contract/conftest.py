@@ -155,8 +155,7 @@ class RealHistory(HistoryUnderTest):
                 for raw in batch.records:
                     partition.add(raw)
                 partition.pass_to(batch.next[number])
-            await self.store.write([partition.batch])
-            partition.written()
+            await self.store.write([partition.take_batch()])
 
     async def next_day(self) -> None:
         day = timedelta(days=1)

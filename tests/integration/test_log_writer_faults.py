@@ -16,7 +16,6 @@ from service.adapters.kafka.log import KafkaLog
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.log_store import LogStore
 from service.adapters.postgres.pool import open_pool
-from service.domain.errors import HistoryUnavailable
 from service.ports import Epoch, Place
 from tests.events import records_of, task_events
 from tests.integration.conftest import LogWriters, until_written
@@ -157,11 +156,5 @@ async def rival(name: str, kafka: str, topic: str, database: str, epoch: Epoch) 
     ):
         store = LogStore(pool, epoch.number)
         await store.ensure_days()
-        writer = LogWriter(consumer, topic, store, PostgresHistory(pool, epoch.number), 10_000)
-        consumer.subscribe([topic], listener=writer)
-        while True:
-            try:
-                await writer.run()
-            except HistoryUnavailable:
-                # Two that lock each other out; one of them has been let through.
-                continue
+        async with LogWriter(consumer, topic, store, PostgresHistory(pool, epoch.number), 10_000) as writer:
+            await writer.run()

@@ -59,7 +59,8 @@ def answering() -> Iterator[None]:
         if not (error.sqlstate or "08").startswith(_PASSING_CLASSES):
             raise
         raise HistoryUnavailable(f"Postgres is unavailable: {error}") from error
-    except asyncpg.InterfaceError as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # The second where the server ended the session at the very moment of a statement.
         raise HistoryUnavailable(f"the connection to Postgres was lost: {error}") from error
     except TimeoutError as error:
         raise HistoryUnavailable("Postgres does not answer in time") from error
