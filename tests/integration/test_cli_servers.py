@@ -1,0 +1,106 @@
+"""`lastseen topics` and `lastseen lag`, as programs, on real servers."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from service.adapters.kafka.log import KafkaLog
+from service.adapters.postgres.pool import open_pool
+from service.embedded.instance import Instance
+from service.ports import Epoch
+from tests.events import records_of, task_events
+from tests.integration.conftest import LogWriters, until_written
+
+
+async def lastseen(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service.cli", *arguments]
+    return await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env=env
+    )
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, kafka: str, topic: str, database: str) -> Path:
+    """What `lastseen up` leaves for the tools."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Instance("http://x", ["http://x"], kafka, topic, database, "none").write(folder)
+    return folder
+
+
+async def test_topics_are_made_listed_and_described(kafka: str) -> None:
+    name = f"made-{uuid.uuid4().hex}"
+    made = await lastseen("topics", "create", name, "--partitions", "3", "--retention-days", "2", "--kafka", kafka)
+    assert made.returncode == 0, made.stderr
+    assert f"{name} (3 partitions" in made.stdout
+    assert name in (await lastseen("topics", "list", "--kafka", kafka)).stdout.split()
+    shown = (await lastseen("topics", "describe", name, "--kafka", kafka)).stdout
+    assert "message.timestamp.type = LogAppendTime" in shown
+    assert "retention.ms = 172800000" in shown
+    assert shown.count("leader 1") == 3
+    again = await lastseen("topics", "create", name, "--kafka", kafka)
+    assert "was there already" in again.stdout
+
+
+async def test_creating_the_topic_of_the_events_starts_the_epoch(data_dir: Path, topic: str, database: str) -> None:
+    done = await lastseen("topics", "create", "--data-dir", str(data_dir))
+    assert done.returncode == 0, done.stderr
+    async with open_pool(database) as pool:
+        name = await pool.fetchval("SELECT name FROM epoch")
+    assert f"epoch {name}, number 1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["topics", "create", "no such name"], "Topic name is invalid"),
+        (["topics", "create", "three", "--replication", "3"], "replication factor"),
+        (["topics", "describe", "never-made"], "make it with `lastseen topics create`"),
+        (["lag"], "--kafka needs --database-url"),
+        (["lag", "--topic", "never-made", "--database-url", "postgresql://x@127.0.0.1:1/x"], "no topic never-made"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_in_a_sentence(kafka: str, arguments: list[str], said: str) -> None:
+    done = await lastseen(*arguments, "--kafka", kafka)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_servers_that_are_away_or_unknown_are_said_in_a_sentence(tmp_path: Path) -> None:
+    for arguments, said in (
+        (["topics", "list", "--kafka", "127.0.0.1:1"], "does not answer"),
+        (["lag", "--kafka", "127.0.0.1:1", "--database-url", "postgresql://x@127.0.0.1:1/x"], "is unavailable"),
+        (["lag", "--data-dir", str(tmp_path / "none")], "start one with `lastseen up`"),
+    ):
+        done = await lastseen(*arguments)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+        assert said in done.stderr
+
+
+async def test_lag_counts_what_is_behind_and_what_was_passed_over(
+    data_dir: Path, log: KafkaLog, epoch: Epoch, log_writers: LogWriters, sql: asyncpg.Connection
+) -> None:
+    records = records_of(task_events(40))
+    bad = records[0]._replace(value=b"broken")
+    await log.append([*records, records[0], bad])
+    before = json.loads((await lastseen("lag", "--data-dir", str(data_dir), "--json")).stdout)
+    assert (before["epoch"], before["lag"]) == (epoch.name, 42)
+    await log_writers.start()
+    await until_written(log, sql)
+    after = json.loads((await lastseen("lag", "--data-dir", str(data_dir), "--json")).stdout)
+    assert after["lag"] == 0
+    bounds = await log.bounds()
+    assert {one["partition"]: (one["first"], one["next"]) for one in after["partitions"]} == bounds
+    assert all(one["written"] == one["next"] for one in after["partitions"])
+    assert sum(one["void"] for one in after["partitions"]) == 1
+    assert sum(one["quarantined"] for one in after["partitions"]) == 1
+    table = await lastseen("lag", "--data-dir", str(data_dir))
+    assert f"epoch {epoch.name}: 0 behind" in table.stdout
+    assert len(table.stdout.splitlines()) == 2 + len(bounds)

@@ -1,0 +1,84 @@
+"""Epochs: one for each life of a topic, started by administration alone."""
+
+import asyncio
+import re
+import uuid
+
+import pytest
+from lastseen.positions import Position
+
+from service.adapters.kafka.topic_id import read_topic
+from service.adapters.kafka.topics import ensure_topic
+from service.adapters.postgres.epochs import Epochs
+from service.adapters.postgres.pool import open_pool
+from service.domain.epochs import epoch_name
+from service.domain.errors import HistoryUnavailable
+from tests.waiting import until
+
+
+def test_the_name_depends_on_topic_and_number_and_fits_a_token() -> None:
+    topics = [uuid.UUID(int=number) for number in range(300)]
+    names = {epoch_name(topic, number) for topic in topics for number in (1, 2, 3)}
+    assert len(names) == 900
+    assert all(re.fullmatch("[a-z0-9]{6}", name) for name in names)
+    assert all(Position.parse(f"{name}:0=1").epoch == name for name in names)
+    assert epoch_name(uuid.UUID(int=7), 1) == epoch_name(uuid.UUID(int=7), 1)
+
+
+async def test_an_epoch_lasts_until_topic_or_partition_count_change(database: str) -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    async with open_pool(database) as pool:
+        epochs = Epochs(pool)
+        first = await epochs.ensure(one, 12)
+        assert (first.number, first.partitions, first.name) == (1, 12, epoch_name(one, 1))
+        assert await epochs.ensure(one, 12) == first
+        more = await epochs.ensure(one, 24)
+        assert (more.number, more.partitions) == (2, 24)
+        new = await epochs.ensure(other, 24)
+        again = await epochs.ensure(one, 24)
+        assert (new.number, again.number) == (3, 4)
+        assert len({first.name, more.name, new.name, again.name}) == 4
+
+
+async def test_only_the_topic_of_the_present_epoch_is_served(database: str) -> None:
+    topic = uuid.uuid4()
+    async with open_pool(database) as pool:
+        epochs = Epochs(pool)
+        with pytest.raises(HistoryUnavailable, match="missing"):
+            await epochs.current(topic, 12)
+        made = await epochs.ensure(topic, 12)
+        assert await epochs.current(topic, 12) == made
+        with pytest.raises(HistoryUnavailable, match="12 partitions"):
+            await epochs.current(topic, 13)
+        with pytest.raises(HistoryUnavailable, match=str(topic)):
+            await epochs.current(uuid.uuid4(), 12)
+
+
+async def test_many_that_ensure_at_once_agree(database: str) -> None:
+    topic = uuid.uuid4()
+    async with open_pool(database, size=8) as pool:
+        answers = await asyncio.gather(*(Epochs(pool).ensure(topic, 12) for _ in range(20)))
+    assert len(set(answers)) == 1
+
+
+async def test_a_topic_made_anew_has_another_id(kafka: str) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    name = f"anew-{uuid.uuid4().hex}"
+    before = await ensure_topic(kafka, name, partitions=2)
+    assert await ensure_topic(kafka, name, partitions=5) == before, "it is left as it is"
+    assert await read_topic(kafka, name) == before
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+    finally:
+        await admin.close()
+
+    async def is_gone() -> bool:
+        return await read_topic(kafka, name) is None
+
+    await until(is_gone, what="the topic being gone")
+    after = await ensure_topic(kafka, name, partitions=2)
+    assert after.id != before.id
+    assert after.partitions == before.partitions
