@@ -1,0 +1,108 @@
+"""From publishing to the viewer: milliseconds, against a bare produce → consume of the same events."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from statistics import quantiles
+from typing import NamedTuple
+
+from lastseen.record import NewRecord, encode
+
+from benchmarks.append import bare_producer
+from benchmarks.events import make_event
+from benchmarks.measured import Row, in_turn, paired
+from benchmarks.processes import NodeProcess, node, running
+from benchmarks.site import PARTITIONS, Ground, Site
+from benchmarks.viewer import SENT
+from service.adapters.kafka.log import open_log
+from service.adapters.kafka.partitions import partition_of
+from service.embedded.free_ports import HOST
+
+CHANNEL = "task:latency"
+RATES = (100, 1_000)
+
+Send = Callable[[NewRecord], Awaitable[object]]
+
+
+class Took(NamedTuple):
+    """Milliseconds from sending to arrival."""
+
+    p50: float
+    p99: float
+
+
+async def measure(site: Site) -> list[Row]:
+    """The rows of this benchmark."""
+    seconds = site.sized(4.0, 1.0)
+    rows: list[Row] = []
+    async with site.ground() as ground, open_log(ground.kafka, ground.topic) as log, node(site, ground) as served:
+        producer = bare_producer(ground.kafka)
+        await producer.start()
+        try:
+
+            async def append(record: NewRecord) -> object:
+                return await log.append([record])
+
+            async def produce(record: NewRecord) -> object:
+                key, value, headers = record
+                return await producer.send_and_wait(
+                    ground.topic, value, key, partition_of(key, PARTITIONS), headers=list(headers)
+                )
+
+            for rate in RATES:
+                rows += await _compare(site, ground, served, append, produce, rate, int(rate * seconds))
+        finally:
+            await producer.stop()
+    return rows
+
+
+async def _compare(
+    site: Site, ground: Ground, served: NodeProcess, append: Send, produce: Send, rate: int, amount: int
+) -> list[Row]:
+    async def ours() -> Took:
+        order = {"host": HOST, "port": served.port, "token": served.token, "channel": CHANNEL}
+        return await _watched(site, order, append, rate, amount)
+
+    async def bare() -> Took:
+        return await _watched(site, {"kafka": ground.kafka, "topic": ground.topic}, produce, rate, amount)
+
+    took, took_bare = await in_turn(min(site.pairs, 3), ours, bare)
+    limit = "bare aiokafka produce → consume, acks=all, two processes"
+    return [
+        Row("latency", f"append → viewer, {rate:,} events/s, {name}", "ms", limit, paired(mine, bares))
+        for name, mine, bares in (
+            ("p50", [one.p50 for one in took], [one.p50 for one in took_bare]),
+            ("p99", [one.p99 for one in took], [one.p99 for one in took_bare]),
+        )
+    ]
+
+
+async def _watched(site: Site, order: dict[str, object], send: Send, rate: int, amount: int) -> Took:
+    """Send `amount` events at a steady rate, whatever becomes of them, and ask the viewer how long each took."""
+    async with running(site, "benchmarks.viewer", piped=True) as viewer, asyncio.timeout(60):
+        assert viewer.stdin is not None, "piped"
+        assert viewer.stdout is not None, "piped"
+        viewer.stdin.write(json.dumps(order | {"amount": amount}).encode() + b"\n")
+        if await viewer.stdout.readline() != b"ready\n":
+            raise RuntimeError("the viewer did not get ready: see its log")
+        await _send_steadily(send, [encode(make_event("p", "latency")) for _ in range(amount)], rate)
+        took = json.loads(await viewer.stdout.readline())
+    cuts = quantiles(took, n=100)
+    return Took(cuts[49], cuts[98])
+
+
+async def _send_steadily(send: Send, records: Sequence[NewRecord], rate: int) -> None:
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as sending:
+        for number, record in enumerate(records):
+            await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+            sending.create_task(_send_now(send, record))
+
+
+async def _send_now(send: Send, record: NewRecord) -> None:
+    mark = (SENT % time.monotonic_ns()).encode()
+    value = record.value.replace(b"x" * len(mark), mark, 1)
+    if mark not in value:
+        raise ValueError("the event has no room for the time of its sending")
+    await send(record._replace(value=value))

@@ -1,0 +1,84 @@
+"""A WebSocket client as bare as can be: what it costs must not be what is measured."""
+
+import base64
+import json
+import os
+import socket
+from collections.abc import Mapping
+
+from lastseen.positions import EARLIEST_TOKEN
+
+TIMEOUT_SECONDS = 60.0
+_RECEIVE = 65_536
+
+
+def connect(host: str, port: int, token: str) -> socket.socket:
+    """A blocking socket, greeted by the node. Raises OSError, or RuntimeError for another answer."""
+    connection = socket.create_connection((host, port), TIMEOUT_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    key = base64.b64encode(os.urandom(16)).decode()
+    connection.sendall(
+        f"GET /ws HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        peeked = connection.recv(_RECEIVE, socket.MSG_PEEK)
+        end = peeked.find(b"\r\n\r\n")
+        head += _exactly(connection, len(peeked) if end < 0 else end + 4)
+    if not head.startswith(b"HTTP/1.1 101"):
+        raise RuntimeError(f"the node did not accept the connection: {head[:300]!r}")
+    await_message(connection, "connection_established")
+    return connection
+
+
+def subscribe(connection: socket.socket, channel: str, *, from_start: bool = False) -> None:
+    """Subscribe to a channel, from now on or from everything held. Raises RuntimeError when it is refused."""
+    send(connection, {"type": "subscribe", "channel": channel} | ({"after": EARLIEST_TOKEN} if from_start else {}))
+    await_message(connection, "subscription_result")
+
+
+def send(connection: socket.socket, message: Mapping[str, object]) -> None:
+    """Send one message of less than 64 KiB, masked as a client's frames are."""
+    payload = json.dumps(message).encode()
+    mask = os.urandom(4)
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size < 126 else bytes((0x80 | 126,)) + size.to_bytes(2, "big")
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    connection.sendall(b"\x81" + length + mask + masked)
+
+
+def await_message(connection: socket.socket, type_: str) -> None:
+    """Read the next message, byte for byte. Raises RuntimeError when it is of another type."""
+    size = _exactly(connection, 2)[1]
+    if size == 126:
+        size = int.from_bytes(_exactly(connection, 2))
+    elif size == 127:
+        size = int.from_bytes(_exactly(connection, 8))
+    message = _exactly(connection, size)
+    if json.loads(message).get("type") != type_:
+        raise RuntimeError(f"the node said, instead of {type_}: {message[:300]!r}")
+
+
+def receive_until(connection: socket.socket, word: bytes) -> list[bytes]:
+    """The pieces that come up to the message with `word`, which must be flat, short and the last.
+
+    Raises ConnectionError.
+    """
+    pieces: list[bytes] = []
+    last = b""
+    while not (last.endswith(b"}") and word in last):
+        piece = connection.recv(_RECEIVE)
+        if not piece:
+            raise ConnectionError(f"the node closed the connection before it said {word.decode()}")
+        pieces.append(piece)
+        # The message may lie across two pieces.
+        last = (last + piece)[-1024:]
+    return pieces
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    received = connection.recv(size, socket.MSG_WAITALL) if size else b""
+    if len(received) < size:
+        raise ConnectionError("the node closed the connection")
+    return received
