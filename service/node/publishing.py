@@ -66,6 +66,13 @@ class Publisher:
                 first = self._first_of(partition, event.id)
                 if first is not None:
                     answers[index] = Published(event.id, Place(partition, first), duplicate=True)
+                elif event.type == "task_started" and self._has_ended(event.task_id):
+                    answers[index] = BadRequest(
+                        f"task {event.task_id} has ended, and what is written for it now counts for nobody: "
+                        "start a task with another id",
+                        code="conflict",
+                        field="task_id",
+                    )
                 else:
                     records.append(record)
                     indexes.append(index)
@@ -76,6 +83,10 @@ class Publisher:
             first_place = first_here.setdefault((place.partition, id_), place)
             answers[index] = Published(id_, first_place, duplicate=first_place != place)
         return [answer for answer in answers if answer is not None]
+
+    def _has_ended(self, task: str | None) -> bool:
+        facts = self._tasks.known(task) if task is not None else None
+        return facts is not None and facts.ended
 
     async def _in_its_project(self, event: Event) -> Event:
         """A task keeps one project for life: fill it in where it is missing, refuse another."""

@@ -1,0 +1,124 @@
+"""What the node makes of published events, on the twins of log and history."""
+
+import pytest
+from lastseen.envelope import Event
+
+from service.adapters.memory import MemoryHistory, MemoryLog
+from service.domain.duplicates import LookBack
+from service.domain.errors import BadRequest
+from service.domain.identity import Identity
+from service.domain.window import Window
+from service.node.fanout import Fanout
+from service.node.head import Head
+from service.node.publishing import Published, Publisher
+from service.node.tail import Tail, TailStart
+from service.node.tasks import Tasks
+
+PRODUCER = Identity("ci", "", frozenset(), frozenset({"publish"}), 0)
+ADMIN = Identity("root", "admin", frozenset(), frozenset(), 0)
+
+
+class Bench:
+    """A publisher, with a tail that reads back when told to."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog(4)
+        self.history = MemoryHistory(self.log)
+        tasks = Tasks(self.history)
+        starts = dict.fromkeys(range(4), 0)
+        window = Window(starts, 1_000_000)
+        start = TailStart(starts, starts, {p: LookBack() for p in starts})
+        self._tail = Tail(self.log, window, start, Head(window, "e"), tasks, Fanout())
+        self.publisher = Publisher(self.log, tasks, self._tail.first_of, 10_000)
+
+    async def publish(self, *events: dict[str, object], who: Identity = PRODUCER) -> list[Published | BadRequest]:
+        return await self.publisher.publish(who, [Event.model_validate(event) for event in events])
+
+    async def read_back(self) -> None:
+        async with self.log.tail(dict.fromkeys(range(4), 0)) as reader:
+            batch = await reader.read()
+        self._tail.step(batch.records, batch.next)
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return Bench()
+
+
+def started(task: str = "t", **more: object) -> dict[str, object]:
+    return {"type": "task_started", "task_id": task, **more}
+
+
+def output(task: str = "t", **more: object) -> dict[str, object]:
+    return {"type": "task_output", "task_id": task, **more}
+
+
+def is_refused(answer: Published | BadRequest, code: str, field: str) -> bool:
+    return isinstance(answer, BadRequest) and (answer.code, answer.field) == (code, field)
+
+
+async def test_a_task_keeps_the_project_of_its_start(bench: Bench) -> None:
+    first, filled, other = await bench.publish(started(project_id="p"), output(), output(project_id="q"))
+    assert isinstance(first, Published)
+    assert isinstance(filled, Published)
+    assert filled.place.partition == first.place.partition, "one key, one order"
+    assert is_refused(other, "conflict", "project_id")
+    await bench.read_back()
+    assert is_refused((await bench.publish(output(project_id="q")))[0], "conflict", "project_id")
+
+
+async def test_the_project_is_found_in_the_history_too(bench: Bench) -> None:
+    await bench.publish(started(project_id="p"))
+    await bench.history.project()
+    other = Publisher(bench.log, Tasks(bench.history), lambda partition, id_: None, 10_000)
+    (answer,) = await other.publish(PRODUCER, [Event.model_validate(output(project_id="q"))])
+    assert is_refused(answer, "conflict", "project_id")
+
+
+async def test_publishing_does_not_need_the_history(bench: Bench) -> None:
+    bench.history.available = False
+    (answer,) = await bench.publish(output(project_id="p"))
+    assert isinstance(answer, Published)
+
+
+async def test_a_retry_is_answered_with_the_first_place_and_appended_once(bench: Bench) -> None:
+    first, again = await bench.publish(output(id="x"), output(id="x"))
+    assert isinstance(first, Published)
+    assert isinstance(again, Published)
+    assert (first.duplicate, again.duplicate) == (False, True)
+    assert again.place == first.place
+    await bench.read_back()
+    before = await bench.log.bounds()
+    (later,) = await bench.publish(output(id="x"))
+    assert isinstance(later, Published)
+    assert later.duplicate
+    assert later.place == first.place
+    assert await bench.log.bounds() == before
+
+
+async def test_a_task_that_has_ended_is_not_started_again(bench: Bench) -> None:
+    start = started(id="the-start")
+    await bench.publish(start, {"type": "task_completed", "task_id": "t"})
+    await bench.read_back()
+    again, retry = await bench.publish(started(id="another"), start)
+    assert is_refused(again, "conflict", "task_id")
+    assert isinstance(retry, Published), "a late retry of the first start is that start"
+    assert retry.duplicate
+    (zombie,) = await bench.publish(output())
+    assert isinstance(zombie, Published), "what a zombie writes is taken, and void"
+
+
+@pytest.mark.parametrize("type_", ["project_created", "project_deleted", "project_member_added"])
+async def test_rights_need_a_scope_of_their_own(bench: Bench, type_: str) -> None:
+    event: dict[str, object] = {"type": type_, "project_id": "p", "data": {"user_id": "new"}}
+    assert is_refused((await bench.publish(event))[0], "forbidden", "type")
+    assert isinstance((await bench.publish(event, who=ADMIN))[0], Published)
+
+
+async def test_each_event_of_an_array_is_judged_by_itself(bench: Bench) -> None:
+    answers = await bench.publish(
+        output(data={"text": "x" * 20_000}), output(data={"text": "\0"}), output(data={"text": "fine"})
+    )
+    assert is_refused(answers[0], "too_large", "data")
+    assert is_refused(answers[1], "nul", "data.text")
+    assert isinstance(answers[2], Published)
