@@ -15,7 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from service.embedded.data_dir import open_data_dir
 from service.embedded.stack import Stack, running
+from tests.driven import driven
 from tests.waiting import until
+
+__all__ = ["driven"]  # a fixture, for whoever drives a whole instance
 
 PARTITIONS = 4
 

@@ -13,13 +13,13 @@ import pytest
 from lastseen.answers import Place
 from lastseen.publisher import Publisher
 
-from tests.faults.driven import Driven, ended, events_in, output_in
-from tests.faults.output import expected
+from tests.driven import Driven, Shown, ended, events_in, output_in
 from tests.ledger import check_ledger
+from tests.output_program import expected
 from tests.waiting import until
 
-LINES, SECONDS = 30_000, 4.0
-FROZEN_SECONDS = 3.0
+LINES, SECONDS = 30_000, 3.0
+FROZEN_SECONDS = 2.0
 
 
 @dataclass
@@ -63,21 +63,21 @@ async def publishing(driven: Driven, project: str, acknowledged: Acknowledged) -
 
 
 async def kill_node(driven: Driven) -> None:
-    await killed_and_back(driven, "node-1")
+    await driven.kill_and_see_it_back("node-1")
 
 
 async def kill_log_writer(driven: Driven) -> None:
     for _ in range(3):
         await until(lambda: is_writing(driven), what="the log writer writing")
-        await killed_and_back(driven, "log-writer")
+        await driven.kill_and_see_it_back("log-writer")
 
 
 async def kill_kafka(driven: Driven) -> None:
-    await killed_and_back(driven, "kafka-1")
+    await driven.kill_and_see_it_back("kafka-1")
 
 
 async def kill_postgres(driven: Driven) -> None:
-    await killed_and_back(driven, "postgres")
+    await driven.kill_and_see_it_back("postgres")
 
 
 async def kill_everything(driven: Driven) -> None:
@@ -100,12 +100,6 @@ async def freeze_postgres(driven: Driven) -> None:
 async def freeze_kafka(driven: Driven) -> None:
     with driven.frozen("kafka-1"):
         await asyncio.sleep(FROZEN_SECONDS)
-
-
-async def killed_and_back(driven: Driven, name: str) -> None:
-    before = driven.up.pids[name]
-    driven.kill(name)
-    await until(lambda: driven.up.pids[name] != before, timeout=20, what=f"{name} started again")
 
 
 async def is_writing(driven: Driven) -> bool:
@@ -136,23 +130,23 @@ async def test_it_goes_on_by_itself(
     driven: Driven, tmp_path: Path, acknowledged: Acknowledged, fault: Callable[[Driven], Awaitable[None]]
 ) -> None:
     task = project = fault.__name__
-    shown = tmp_path / "shown"
+    shown = Shown(tmp_path / "shown")
     tail = await driven.start_into(shown, "tail", "--json", f"project:{project}", "--after", "earliest")
     program = await driven.start_program(task, len(task), LINES, SECONDS, project=project)
     async with publishing(driven, project, acknowledged) as places:
-        await until(lambda: shown.stat().st_size > 300_000, timeout=20, what="output, live")
+        await until(lambda: shown.size > 300_000, timeout=20, what="output, live")
         assert program.returncode is None, "the fault comes in the middle of the run"
         await fault(driven)
         assert await ended(program) == 0
     assert places
-    await until(driven.is_well, timeout=40, what="everything running and answering")
+    await driven.until_well()
 
     wanted = {place.id for place in places}
     await until(lambda: has_all(shown, wanted), timeout=30, what="the tail having gone on to the end")
     assert tail.returncode is None
     tail.send_signal(signal.SIGINT)
     assert await ended(tail) == 130
-    events = events_in(shown.read_bytes())
+    events = events_in(shown.content)
     offsets = [event["offset"] for event in events]
     assert offsets == sorted(set(offsets)), "in the order of the log, each once"
     assert len({event["id"] for event in events}) == len(events)
@@ -163,9 +157,9 @@ async def test_it_goes_on_by_itself(
     assert [event["type"] for event in events if event["type"].startswith("task_")][-1] == "task_completed"
 
 
-def has_all(shown: Path, wanted: set[str]) -> bool:
+def has_all(shown: Shown, wanted: set[str]) -> bool:
     """Whether the last events wanted, and the end of the task, are among the lines."""
-    lines = shown.read_bytes()
+    lines = shown.content
     if b'"task_completed"' not in lines or not lines.endswith(b"\n"):
         return False
     return wanted <= {event["id"] for event in events_in(lines)}

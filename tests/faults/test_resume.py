@@ -4,14 +4,13 @@ import asyncio
 import os
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.faults.driven import Driven, ended, events_in, kill_when_grown, output_in
-from tests.faults.output import expected
+from tests.driven import Driven, Shown, ended, events_in, kill_when_grown, output_in
+from tests.output_program import expected
 
-SEED, LINES, SECONDS = 7, 205_000, 12.0
+SEED, LINES, SECONDS = 7, 205_000, 6.0
 KILLS = 5
 STREAMS = ("stdout", "stderr")
 
@@ -33,43 +32,39 @@ class Watched:
 @pytest.fixture(scope="module")
 async def watched(driven: Driven, tmp_path_factory: pytest.TempPathFactory) -> Watched:
     """Runs the task and all its viewers."""
+    await driven.until_well()
     folder = tmp_path_factory.mktemp("viewers")
     seed = int.from_bytes(os.urandom(4))
     print(f"the viewers are killed by seed {seed}")
-    live = await driven.start_into(folder / "live", "tail", "--json", "task:big")
+    live, late, resumed, saved = (Shown(folder / name) for name in ("live", "late", "resumed", "saved"))
+    watching = await driven.start_into(live, "tail", "--json", "task:big")
     async with asyncio.TaskGroup() as viewers:
-        resumed = viewers.create_task(_resume_by_position(driven, folder / "resumed", random.Random(seed)))
-        saved = viewers.create_task(_resume_by_place(driven, folder / "saved", random.Random(seed + 1)))
+        viewers.create_task(_resume_by_position(driven, resumed, random.Random(seed)))
+        viewers.create_task(_resume_by_place(driven, saved, random.Random(seed + 1)))
         program = await driven.start_program("big", SEED, LINES, SECONDS)
         assert await ended(program, within=120) == 0
-    assert await ended(live) == 0
-    assert await ended(await driven.start_into(folder / "late", "tail", "--json", "task:big")) == 0
-    return Watched((folder / "live").read_bytes(), (folder / "late").read_bytes(), resumed.result(), saved.result())
+    assert await ended(watching) == 0
+    assert await ended(await driven.start_into(late, "tail", "--json", "task:big")) == 0
+    return Watched(live.content, late.content, resumed.content, saved.content)
 
 
-async def _resume_by_position(driven: Driven, file: Path, chance: random.Random) -> bytes:
-    file.touch()
+async def _resume_by_position(driven: Driven, shown: Shown, chance: random.Random) -> None:
     after: tuple[str, ...] = ()
-    for kill in range(KILLS + 1):
-        tail = await driven.start_into(file, "tail", "--json", "task:big", *after)
-        if kill == KILLS:
-            assert await ended(tail, within=120) == 0
-        else:
-            assert await kill_when_grown(tail, file, chance.randrange(1, 4_000_000)), "killed before its end"
-            whole = file.read_bytes().rpartition(b"\n")[0]
-            os.truncate(file, len(whole) + 1 if whole else 0)
-            after = ("--after", events_in(whole.rpartition(b"\n")[2])[0]["position"]) if whole else ()
-    return file.read_bytes()
-
-
-async def _resume_by_place(driven: Driven, file: Path, chance: random.Random) -> bytes:
-    file.touch()
-    arguments = ("task:big", "--save", str(file.with_suffix(".place")))
     for _ in range(KILLS):
-        tail = await driven.start_into(file, "tail", *arguments)
-        assert await kill_when_grown(tail, file, chance.randrange(1, 3_000_000)), "killed before its end"
-    assert await ended(await driven.start_into(file, "tail", *arguments), within=120) == 0
-    return file.read_bytes()
+        tail = await driven.start_into(shown, "tail", "--json", "task:big", *after)
+        await kill_when_grown(tail, shown, chance.randrange(1, 4_000_000))
+        shown.keep_whole_lines()
+        if events := events_in(shown.content):
+            after = ("--after", events[-1]["position"])
+    assert await ended(await driven.start_into(shown, "tail", "--json", "task:big", *after), within=120) == 0
+
+
+async def _resume_by_place(driven: Driven, shown: Shown, chance: random.Random) -> None:
+    arguments = ("task:big", "--save", str(shown.file.with_suffix(".place")))
+    for _ in range(KILLS):
+        tail = await driven.start_into(shown, "tail", *arguments)
+        await kill_when_grown(tail, shown, chance.randrange(1, 3_000_000))
+    assert await ended(await driven.start_into(shown, "tail", *arguments), within=120) == 0
 
 
 @pytest.fixture(scope="module")

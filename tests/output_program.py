@@ -1,6 +1,6 @@
 """A program with a lot of output, and what that output is.
 
-`python -m tests.faults.output SEED LINES [SECONDS]` writes it: text in many scripts, control sequences, NUL bytes,
+`python -m tests.output_program SEED LINES [SECONDS]` writes it: text in many scripts, control sequences, NUL bytes,
 bytes that are no UTF-8, characters cut in two by a flush; lines of both streams, one after the other.
 """
 
@@ -54,8 +54,9 @@ def main(seed: int, lines: int, seconds: float = 0.0) -> None:
     began, written = time.monotonic(), 0
     for fd, data in blocks(seed, lines):
         written += data.count(b"\n")
-        while data:
-            data = data[os.write(fd, data) :]
+        at = 0
+        while at < len(data):
+            at += os.write(fd, data[at:])
         time.sleep(max(0.0, began + seconds * written / lines - time.monotonic()))
 
 

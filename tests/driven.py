@@ -5,15 +5,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import psutil
+import pytest
 from lastseen.chunks import read_chunk
 
 from tests.up_process import COMMAND, Up, lastseen, runs
@@ -23,10 +24,33 @@ Process = asyncio.subprocess.Process
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A file that tools write to."""
+
+    file: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes in it; 0 while it is not there."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    @property
+    def content(self) -> bytes:
+        """What it holds."""
+        return self.file.read_bytes()
+
+    def keep_whole_lines(self) -> None:
+        """Drop a last line that is not complete."""
+        os.truncate(self.file, self.content.rfind(b"\n") + 1)
+
+
+@dataclass(frozen=True)
 class Driven:
     """A running instance."""
 
     up: Up
+    drains: list[asyncio.Task[None]] = field(default_factory=list)
+    """Take what the programs run show, so that they go on; each ends with its program."""
 
     async def start(self, command: str, *arguments: str, stdout: int = asyncio.subprocess.DEVNULL) -> Process:
         """`lastseen COMMAND --data-dir D ARGUMENTS`, started."""
@@ -37,17 +61,24 @@ class Driven:
             stderr=asyncio.subprocess.DEVNULL,
         )
 
-    async def start_into(self, file: Path, command: str, *arguments: str) -> Process:
-        """The same, its stdout appended to `file`."""
-        with file.open("ab") as output:
+    async def start_into(self, shown: Shown, command: str, *arguments: str) -> Process:
+        """The same, its stdout appended to a file."""
+        with shown.file.open("ab") as output:
             return await self.start(command, *arguments, stdout=output.fileno())
 
     async def start_program(self, task: str, *arguments: object, project: str | None = None) -> Process:
-        """`lastseen run` of `tests.faults.output ARGUMENTS`."""
-        program = (sys.executable, "-m", "tests.faults.output", *map(str, arguments))
-        return await self.start(
-            "run", "--quiet", "--task", task, *(("--project", project) if project else ()), "--", *program
-        )
+        """`lastseen run` of `tests.output_program ARGUMENTS`; back once the log has the task's start."""
+        program = (sys.executable, "-m", "tests.output_program", *map(str, arguments))
+        return await self.start_run(task, *program, project=project)
+
+    async def start_run(self, task: str, *command: str, project: str | None = None) -> Process:
+        """`lastseen run COMMAND`; back once the log has the task's start: only then it shows output."""
+        options = ("--task", task, *(("--project", project) if project else ()))
+        run = await self.start("run", *options, "--", *command, stdout=asyncio.subprocess.PIPE)
+        assert run.stdout is not None
+        assert await run.stdout.read(1)
+        self.drains.append(asyncio.create_task(_drain(run.stdout)))
+        return run
 
     async def token(self, *arguments: str) -> str:
         """`lastseen token ARGUMENTS`."""
@@ -58,6 +89,16 @@ class Driven:
     def kill(self, name: str) -> None:
         """End a process of the instance without a word."""
         os.kill(self.up.pids[name], signal.SIGKILL)
+
+    async def kill_and_see_it_back(self, name: str) -> None:
+        """The same, and wait until the supervisor has started another."""
+        before = self.up.pids[name]
+        self.kill(name)
+        await until(lambda: self.up.pids[name] != before, timeout=30, what=f"{name} started again")
+
+    async def until_well(self) -> None:
+        """Wait until everything runs and answers."""
+        await until(self._is_well, timeout=40, what="everything running and answering")
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
@@ -73,7 +114,7 @@ class Driven:
             for process in family:
                 process.resume()
 
-    async def is_well(self) -> bool:
+    async def _is_well(self) -> bool:
         """Whether everything runs and answers."""
         if not all(runs(pid) for pid in self.up.pids.values()):
             return False
@@ -84,6 +125,11 @@ class Driven:
         except (httpx.HTTPError, OSError, TimeoutError, asyncpg.PostgresError):
             return False
         return ready
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65_536):
+        pass
 
 
 def events_in(lines: bytes) -> list[dict[str, Any]]:
@@ -109,15 +155,28 @@ async def ended(process: Process, within: float = 60.0) -> int:
         return await process.wait()
 
 
-async def kill_when_grown(process: Process, file: Path, by: int) -> bool:
-    """Kill `process` once it has written so much to `file`; False if it had ended before."""
-    wanted = file.stat().st_size + by
-    await until(lambda: process.returncode is not None or file.stat().st_size >= wanted, timeout=60, what="more output")
-    if process.returncode is not None:
-        return False
+async def kill_when_grown(process: Process, shown: Shown, by: int) -> None:
+    """Kill `process` once it has written so much to `shown`. Raises AssertionError if it ended before."""
+    wanted = shown.size + by
+    await until(lambda: process.returncode is not None or shown.size >= wanted, timeout=60, what="more output")
+    assert process.returncode is None, f"it ended by itself with {process.returncode}"
     process.kill()
     await process.wait()
-    return True
+
+
+@pytest.fixture(scope="session")
+async def driven(open_folder: Path) -> AsyncIterator[Driven]:
+    """A running instance of the session. After the last test nothing that its processes logged is unexplained."""
+    up = Up(open_folder / "driven", "--no-welcome")
+    try:
+        await up.start()
+        driven = Driven(up)
+        yield driven
+        await asyncio.gather(*driven.drains)
+    finally:
+        await up.close()
+    assert "Traceback" not in up.told
+    assert not unexplained(up.data_dir / "logs")
 
 
 def unexplained(logs: Path) -> list[str]:
