@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS: Final = 1.0
+_DRAIN_SECONDS: Final = 1.0
 
 
 class Node:
@@ -53,6 +54,8 @@ class Node:
         self._slots: list[set[Connection]] = [set() for _ in range(settings.heartbeat_seconds)]
         self._slot_of: dict[Connection, set[Connection]] = {}
         self._next_slot = 0
+        self._left = asyncio.Event()
+        """Set, and made anew, whenever a client has left."""
         self.puller = Puller(tasks)
         self.services = Services(
             settings=settings,
@@ -88,11 +91,17 @@ class Node:
         slot = self._slot_of.pop(connection, None)
         if slot is not None:
             slot.discard(connection)
+            left, self._left = self._left, asyncio.Event()
+            left.set()
 
-    def drain(self) -> None:
-        """Send every client away: this process is about to end."""
+    async def drain(self) -> None:
+        """Send every client away: this process is about to end. Those that don't listen are waited for a moment."""
         for connection in list(self._slot_of):
             connection.close(close_codes.GOING_AWAY, "Server is going away")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while self._slot_of:
+                    await self._left.wait()
 
     def abort(self) -> None:
         """Drop every client."""
@@ -112,10 +121,10 @@ class Node:
         silent_since = now_ms - (self.services.settings.heartbeat_timeout_seconds - 1) * 1000
         frame = message_frame(ping(now_ms, self.services.head.token))
         for connection in list(slot):
-            if connection.heard_at <= silent_since:
-                connection.close(close_codes.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
-            elif connection.identity.expires_at * 1000 <= now_ms:
+            if connection.identity.expires_at * 1000 <= now_ms:
                 connection.close(close_codes.TOKEN_EXPIRED, "Token expired")
+            elif connection.heard_at <= silent_since:
+                connection.close(close_codes.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
             else:
                 connection.ping(frame)
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
+NOT_UTF8: Final = 1007
 POLICY: Final = 1008
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
@@ -44,7 +45,7 @@ CLOSE_CODES: Final[dict[int, CloseCode]] = {
     1003: CloseCode("binary messages are not accepted", Return.NEVER),
     1005: CloseCode("closed without a code", Return.LATER),
     1006: CloseCode("the connection broke", Return.LATER),
-    1007: CloseCode("a message was not UTF-8", Return.LATER),
+    NOT_UTF8: CloseCode("a message was not UTF-8", Return.LATER),
     POLICY: CloseCode("refused; the reason says why", Return.NEVER),
     TOO_BIG: CloseCode("a message was too big", Return.NEVER),
     1010: CloseCode("an extension is missing", Return.NEVER),

@@ -1,0 +1,62 @@
+"""uvicorn's WebSocket, hardened against clients that take nothing and clients that send nonsense."""
+
+import asyncio
+from typing import Final
+
+from lastseen import close_codes
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+_LAST_WORDS_SECONDS: Final = 5.0
+"""How long what is written may take to leave once the conversation has ended."""
+_SHUTDOWN_SECONDS: Final = 0.5
+
+
+class WebSocketTransport(WebSocketsSansIOProtocol):
+    """Drops the connection a while after its end.
+
+    A transport that is merely closed waits for the client to take what is buffered: for one that has stopped
+    reading it would be held, with its descriptor, for as long as that client likes.
+    """
+
+    _dropping: asyncio.TimerHandle | None = None
+    _is_lost = False
+
+    async def run_asgi(self) -> None:
+        """Run the conversation, and begin to count at its end."""
+        try:
+            await super().run_asgi()
+        finally:
+            self._drop_in(_LAST_WORDS_SECONDS)
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on; one that is not UTF-8 ends the connection, and is no news for the log."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(close_codes.NOT_UTF8)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
+    def shutdown(self) -> None:
+        """The process is about to end."""
+        super().shutdown()
+        self._drop_in(_SHUTDOWN_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        self._is_lost = True
+        if self._dropping is not None:
+            self._dropping.cancel()
+        super().connection_lost(exc)
+
+    def _drop_in(self, seconds: float) -> None:
+        """Drop it then, unless that is to happen sooner already."""
+        at = self.loop.time() + seconds
+        if self._is_lost or (self._dropping is not None and self._dropping.when() <= at):
+            return
+        if self._dropping is not None:
+            self._dropping.cancel()
+        self._dropping = self.loop.call_at(at, self.transport.abort)
