@@ -34,7 +34,13 @@ async def measure(site: Site) -> list[Row]:
     amount, http_amount = site.sized(60_000, 8_000), site.sized(20_000, 3_000)
     records = make_records(amount)
     sent = [(record, partition_of(record.key, PARTITIONS)) for record in records]
-    async with site.ground() as ground, open_log(ground.kafka, ground.topic) as log, node(site, ground) as served:
+    # The node has a topic of its own: its tail must not read what the others append.
+    async with (
+        site.ground() as ground,
+        open_log(ground.kafka, ground.topic) as log,
+        site.ground() as other,
+        node(site, other) as served,
+    ):
         producer = bare_producer(ground.kafka)
         await producer.start()
         try:

@@ -47,7 +47,7 @@ class Case:
         return self.subscribers * self.burst
 
 
-CASES = (Case(100, 1, 40_000), Case(1000, 1, 80_000), Case(1000, 8, 80_000), Case(1000, 32, 96_000))
+CASES = (Case(100, 1, 40_000), Case(1000, 1, 80_000), Case(1000, 8, 80_000), Case(1000, 32, 192_000))
 QUICK_CASES = (Case(100, 1, 5_000), Case(100, 8, 8_000))
 
 

@@ -1,0 +1,49 @@
+"""The benchmarks run, from the command line to the file, on servers of their own. How fast is asserted nowhere."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+FIELDS = {"benchmark", "measured", "unit", "limit", "pairs", "figure", "limit_figure", "ratio", "spread"}
+
+
+async def test_a_ratio_comes_out(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    status, out, err = await _benchmarks("append", "--quick", "--pairs", "2", "--json", str(file))
+    assert status == 0, err
+    written = json.loads(file.read_text())
+    assert written["machine"]["cores"] >= 1
+    assert len(written["rows"]) == 2
+    for row in written["rows"]:
+        assert set(row) == FIELDS
+        assert row["benchmark"] == "append"
+        ratios = sorted(ours / limit for ours, limit in row["pairs"])
+        assert len(ratios) == 2
+        assert ratios[0] > 0
+        assert row["spread"] == ratios
+        assert ratios[0] <= row["ratio"] <= ratios[1]
+        assert f"{row['ratio']:.2f}" in out
+
+
+async def test_a_name_that_is_none_is_told() -> None:
+    status, _, err = await _benchmarks("apend")
+    assert status == 2
+    assert "apend" in err
+    assert "log_writer" in err
+
+
+async def _benchmarks(*arguments: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    return process.returncode, out.decode(), err.decode()
