@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,9 @@ from service.web.app import create_app
 from service.web.server import create_server
 
 _log = logging.getLogger(__name__)
+_NEW_OBJECTS = 20_000
+"""Between two garbage collections. One request of events makes thousands that live on in the window and the
+look-back: at Python's own 700 collecting costs a fifth of appending over HTTP."""
 
 
 async def prepare(*, kafka: str, database_url: str, partitions: int, replication: int, topic: str = "events") -> str:
@@ -45,7 +49,9 @@ async def prepare(*, kafka: str, database_url: str, partitions: int, replication
 async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """A ready node on the servers that the settings name."""
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(open_log(settings.kafka, settings.topic))
+        log = await stack.enter_async_context(
+            open_log(settings.kafka, settings.topic, timeout=settings.kafka_timeout_seconds)
+        )
         pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value()))
         epoch = await _current_epoch(Epochs(pool), log)
         history = PostgresHistory(pool, epoch.number)
@@ -81,6 +87,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    gc.set_threshold(_NEW_OBJECTS)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(Settings(), arguments.host, arguments.port))
