@@ -69,7 +69,7 @@ class Node:
             pull=self.puller.start,
         )
         self.tail = Tail(log, window, start, head, known_tasks, fanout)
-        self.publisher = Publisher(log, known_tasks, self.tail.first_of, settings.max_event_bytes)
+        self.publisher = Publisher(log, known_tasks, self.tail, settings.max_event_bytes)
 
     @property
     def connections(self) -> int:

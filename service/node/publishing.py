@@ -1,7 +1,8 @@
 """Appending what producers send: every event judged by itself, the good ones in one batch."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,7 @@ from lastseen.record import EventTooLarge, NewRecord, encode
 from service.domain.errors import BadRequest, HistoryUnavailable
 from service.domain.identity import Identity
 from service.node.tasks import Tasks
+from service.node.unread import Key, ReadBack, Unread
 from service.ports import EventLog, Place
 
 _REMEMBERED: Final = 10_000
@@ -29,43 +31,35 @@ class Published:
 class Publisher:
     """Appends events for callers, and answers with their places."""
 
-    def __init__(
-        self, log: EventLog, tasks: Tasks, first_of: Callable[[int, str], int | None], max_event_bytes: int
-    ) -> None:
+    def __init__(self, log: EventLog, tasks: Tasks, read_back: ReadBack, max_event_bytes: int) -> None:
         self._log = log
         self._tasks = tasks
-        self._first_of = first_of
+        self._read_back = read_back
         self._max_event_bytes = max_event_bytes
-        # Tasks whose first event this node has accepted but perhaps not yet read back.
+        self._unread = Unread(read_back)
+        # Projects of tasks whose start this node has appended but perhaps not yet read back.
         self._projects: OrderedDict[str, str | None] = OrderedDict()
 
     async def publish(self, identity: Identity, events: Sequence[Event]) -> list[Published | BadRequest]:
         """One answer for each event, in order. Raises LogUnavailable, and then nothing is known of any."""
-        answers: list[Published | BadRequest | None] = [None] * len(events)
-        records: list[NewRecord] = []
-        indexes: list[int] = []
-        ids: list[str] = []
-        for index, event in enumerate(events):
-            try:
-                placed = await self._in_its_project(event)
-                if placed.type in RIGHTS_TYPES and not identity.may_publish_rights:
-                    raise BadRequest(
-                        f"{placed.type} changes rights: the token needs the scope publish:rights or the role admin",
-                        code="forbidden",
-                        field="type",
-                    )
-                record = encode(placed, self._max_event_bytes)
-            except EventTooLarge as error:
-                answers[index] = BadRequest(str(error), code="too_large", field="data")
-            except NulCharacter as error:
-                answers[index] = BadRequest(str(error), code="nul", field=error.field)
-            except BadRequest as error:
-                answers[index] = error
-            else:
-                partition = self._log.partition_of(record.key)
-                first = self._first_of(partition, event.id)
+        answers: dict[int, Published | BadRequest] = {}
+        repeated: dict[int, asyncio.Future[Place]] = {}
+        new: dict[int, tuple[Key, NewRecord]] = {}
+        projects: dict[str, str | None] = {}
+        try:
+            for index, event in enumerate(events):
+                try:
+                    placed = await self._in_its_project(event, projects)
+                    record = self._encode(identity, placed)
+                except BadRequest as error:
+                    answers[index] = error
+                    continue
+                key = self._log.partition_of(record.key), event.id
+                first = self._read_back.first_of(*key)
                 if first is not None:
-                    answers[index] = Published(event.id, Place(partition, first), duplicate=True)
+                    answers[index] = Published(event.id, Place(key[0], first), duplicate=True)
+                elif (earlier := self._unread.find(key)) is not None:
+                    repeated[index] = earlier
                 elif event.type == "task_started" and self._has_ended(event.task_id):
                     answers[index] = BadRequest(
                         f"task {event.task_id} has ended, and what is written for it now counts for nobody: "
@@ -74,38 +68,59 @@ class Publisher:
                         field="task_id",
                     )
                 else:
-                    records.append(record)
-                    indexes.append(index)
-                    ids.append(event.id)
-        places = await self._log.append(records) if records else ()
-        first_here: dict[tuple[int, str], Place] = {}
-        for index, id_, place in zip(indexes, ids, places, strict=True):
-            first_place = first_here.setdefault((place.partition, id_), place)
-            answers[index] = Published(id_, first_place, duplicate=first_place != place)
-        return [answer for answer in answers if answer is not None]
+                    self._unread.begin(key)
+                    new[index] = key, record
+                    if event.type == "task_started" and event.task_id is not None:
+                        projects.setdefault(event.task_id, placed.project_id)
+            places = await self._log.append([record for _, record in new.values()]) if new else ()
+        except BaseException:
+            self._unread.fail(key for key, _ in new.values())
+            raise
+        for (index, (key, _)), place in zip(new.items(), places, strict=True):
+            self._unread.end(key, place)
+            answers[index] = Published(key[1], place, duplicate=False)
+        self._remember(projects)
+        for index, earlier in repeated.items():
+            answers[index] = Published(events[index].id, await earlier, duplicate=True)
+        return [answers[index] for index in range(len(events))]
+
+    def _encode(self, identity: Identity, event: Event) -> NewRecord:
+        """The record of an event that `identity` may publish. Raises BadRequest."""
+        if event.type in RIGHTS_TYPES and not identity.may_publish_rights:
+            raise BadRequest(
+                f"{event.type} changes rights: the token needs the scope publish:rights or the role admin",
+                code="forbidden",
+                field="type",
+            )
+        try:
+            return encode(event, self._max_event_bytes)
+        except EventTooLarge as error:
+            raise BadRequest(str(error), code="too_large", field="data") from error
+        except NulCharacter as error:
+            raise BadRequest(str(error), code="nul", field=error.field) from error
 
     def _has_ended(self, task: str | None) -> bool:
         facts = self._tasks.known(task) if task is not None else None
         return facts is not None and facts.ended
 
-    async def _in_its_project(self, event: Event) -> Event:
-        """A task keeps one project for life: fill it in where it is missing, refuse another."""
+    async def _in_its_project(self, event: Event, starting: Mapping[str, str | None]) -> Event:
+        """A task keeps one project for life: fill it in where it is missing, refuse another.
+
+        `starting` are the projects of tasks that start in the same request.
+        """
         if event.category is not Category.TASK or event.task_id is None:
             return event
         task = event.task_id
-        if task in self._projects:
-            project = self._projects[task]
+        if task in starting or task in self._projects:
+            project = starting[task] if task in starting else self._projects[task]
         else:
             try:
                 facts = await self._tasks.find(task)
             except HistoryUnavailable:
                 return event  # publishing does not depend on Postgres
-            if facts is None and event.type != "task_started":
+            if facts is None:
                 return event  # nothing has fixed its project yet
-            project = event.project_id if facts is None else facts.project
-            self._projects[task] = project
-            if len(self._projects) > _REMEMBERED:
-                self._projects.popitem(last=False)
+            project = facts.project
         if event.project_id is None and project is not None:
             return event.model_copy(update={"project_id": project})
         if event.project_id != project:
@@ -116,3 +131,10 @@ class Publisher:
                 field="project_id",
             )
         return event
+
+    def _remember(self, projects: Mapping[str, str | None]) -> None:
+        """The log has these starts; the tail will tell everybody else."""
+        for task, project in projects.items():
+            self._projects.setdefault(task, project)
+            if len(self._projects) > _REMEMBERED:
+                self._projects.popitem(last=False)

@@ -103,6 +103,10 @@ class Tail:
         """The offset of the record that one with this id, appended now, would be a duplicate of."""
         return self._look_backs[partition].first_of(id_, self._window.next(partition))
 
+    def has_read(self, partition: int, offset: int) -> bool:
+        """Whether it has come past this offset."""
+        return offset < self._window.next(partition)
+
     async def run(self) -> None:
         """Read until cancelled; goes on by itself when Kafka comes back.
 

@@ -1,11 +1,13 @@
 """What the node makes of published events, on the twins of log and history."""
 
+from dataclasses import replace
+
 import pytest
 from lastseen.envelope import Event
 
 from service.adapters.memory import MemoryHistory, MemoryLog
 from service.domain.duplicates import LookBack
-from service.domain.errors import BadRequest
+from service.domain.errors import BadRequest, LogUnavailable
 from service.domain.identity import Identity
 from service.domain.window import Window
 from service.node.fanout import Fanout
@@ -21,15 +23,15 @@ ADMIN = Identity("root", "admin", frozenset(), frozenset(), 0)
 class Bench:
     """A publisher, with a tail that reads back when told to."""
 
-    def __init__(self) -> None:
-        self.log = MemoryLog(4)
-        self.history = MemoryHistory(self.log)
-        tasks = Tasks(self.history)
+    def __init__(self, log: MemoryLog | None = None, history: MemoryHistory | None = None) -> None:
+        self.log = log or MemoryLog(4)
+        self.history = history or MemoryHistory(self.log)
         starts = dict.fromkeys(range(4), 0)
         window = Window(starts, 1_000_000)
+        tasks = Tasks(self.history, window)
         start = TailStart(starts, starts, {p: LookBack() for p in starts})
         self._tail = Tail(self.log, window, start, Head(window, "e"), tasks, Fanout())
-        self.publisher = Publisher(self.log, tasks, self._tail.first_of, 10_000)
+        self.publisher = Publisher(self.log, tasks, self._tail, 10_000)
 
     async def publish(self, *events: dict[str, object], who: Identity = PRODUCER) -> list[Published | BadRequest]:
         return await self.publisher.publish(who, [Event.model_validate(event) for event in events])
@@ -70,8 +72,8 @@ async def test_a_task_keeps_the_project_of_its_start(bench: Bench) -> None:
 async def test_the_project_is_found_in_the_history_too(bench: Bench) -> None:
     await bench.publish(started(project_id="p"))
     await bench.history.project()
-    other = Publisher(bench.log, Tasks(bench.history), lambda partition, id_: None, 10_000)
-    (answer,) = await other.publish(PRODUCER, [Event.model_validate(output(project_id="q"))])
+    other = Bench(bench.log, bench.history)
+    (answer,) = await other.publish(output(project_id="q"))
     assert is_refused(answer, "conflict", "project_id")
 
 
@@ -94,6 +96,43 @@ async def test_a_retry_is_answered_with_the_first_place_and_appended_once(bench:
     assert later.duplicate
     assert later.place == first.place
     assert await bench.log.bounds() == before
+
+
+async def test_a_retry_is_recognised_before_the_tail_has_read_the_first(bench: Bench) -> None:
+    (first,) = await bench.publish(output(id="x"))
+    before = await bench.log.bounds()
+    (again,) = await bench.publish(output(id="x"))
+    assert isinstance(first, Published)
+    assert again == replace(first, duplicate=True)
+    assert await bench.log.bounds() == before
+
+
+async def test_a_retry_of_what_was_not_acknowledged_is_appended(bench: Bench) -> None:
+    bench.log.available = False
+    with pytest.raises(LogUnavailable):
+        await bench.publish(output(id="x"), started("other", project_id="p"))
+    bench.log.available = True
+    retried, elsewhere = await bench.publish(output(id="x"), started("other", project_id="q"))
+    assert isinstance(retried, Published)
+    assert not retried.duplicate
+    assert isinstance(elsewhere, Published), "what was not acknowledged fixes no project"
+
+
+async def test_a_start_that_is_refused_fixes_no_project(bench: Bench) -> None:
+    refused, out = await bench.publish(started(project_id="p", data={"text": "x" * 20_000}), output(project_id="q"))
+    assert is_refused(refused, "too_large", "data")
+    assert isinstance(out, Published)
+
+
+async def test_the_project_of_a_start_counts_though_the_history_is_away(bench: Bench) -> None:
+    bench.history.available = False
+    first, filled = await bench.publish(started(project_id="p"), output())
+    assert isinstance(first, Published)
+    assert isinstance(filled, Published)
+    assert filled.place.partition == first.place.partition
+    (later,) = await bench.publish(output())
+    assert isinstance(later, Published)
+    assert later.place.partition == first.place.partition
 
 
 async def test_a_task_that_has_ended_is_not_started_again(bench: Bench) -> None:
