@@ -49,7 +49,9 @@ async def prepare(*, kafka: str, database_url: str, partitions: int, replication
 async def open_node(settings: Settings) -> AsyncIterator[Node]:
     """A ready node on the servers that the settings name."""
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(open_log(settings.kafka, settings.topic))
+        log = await stack.enter_async_context(
+            open_log(settings.kafka, settings.topic, timeout=settings.kafka_timeout_seconds)
+        )
         pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value()))
         epoch = await _current_epoch(Epochs(pool), log)
         history = PostgresHistory(pool, epoch.number)

@@ -11,6 +11,8 @@ class Settings(BaseSettings):
 
     kafka: str = "127.0.0.1:9092"
     """Bootstrap addresses, `host:port,…`."""
+    kafka_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long a call may wait for Kafka before it is unavailable."""
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1/lastseen")
     topic: str = "events"
     jwt_secret: SecretStr | None = None

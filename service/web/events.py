@@ -104,13 +104,28 @@ def identify(request: Request) -> Identity:
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    """The body, given up as soon as it passes the limit."""
+    """The body. One over the limit is not kept, and read to its end only if that comes soon.
+
+    A client that is cut off while it sends does not see the answer; one that would send for ever has to be.
+    """
     body = bytearray()
+    size = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Problem(413, f"the body is longer than {limit} bytes: send fewer events at once", code="too_large")
+        size += len(chunk)
+        if size <= limit:
+            body += chunk
+        elif size <= 2 * limit:
+            body.clear()
+        else:
+            raise _too_large(limit, {"Connection": "close"})
+    if size > limit:
+        raise _too_large(limit, None)
     return bytes(body)
+
+
+def _too_large(limit: int, headers: dict[str, str] | None) -> Problem:
+    detail = f"the body is longer than {limit} bytes: send fewer events at once"
+    return Problem(413, detail, code="too_large", headers=headers)
 
 
 async def _publish(node: Node, identity: Identity, items: Sequence[Any]) -> list[Published | list[FieldError]]:
