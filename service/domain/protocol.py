@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Final
 
 from lastseen.positions import Position
@@ -68,8 +69,8 @@ def parse_request(text: str | bytes) -> Request:
     if not isinstance(message, dict):
         raise ProtocolError("Invalid JSON format", "invalid_json")
     ref = message.get("ref")
-    if not (isinstance(ref, int | float | None) or (isinstance(ref, str) and len(ref) <= MAX_REF)):
-        raise ProtocolError(f"ref must be a number or a text of at most {MAX_REF} characters", "invalid_ref")
+    if not _is_ref(ref):
+        raise ProtocolError(f"ref must be a finite number or a text of at most {MAX_REF} characters", "invalid_ref")
     type_ = message.get("type")
     if not isinstance(type_, str) or not type_:
         raise ProtocolError("Missing message type", "missing_type", ref)
@@ -81,6 +82,13 @@ def parse_request(text: str | bytes) -> Request:
     except ProtocolError as error:
         error.ref = ref
         raise
+
+
+def _is_ref(ref: JsonValue) -> bool:
+    if isinstance(ref, str):
+        return len(ref) <= MAX_REF
+    # A number too large for a float is read as infinite, which could not be written back.
+    return ref is None or isinstance(ref, int) or (isinstance(ref, float) and isfinite(ref))
 
 
 def _subscribe(message: Mapping[str, JsonValue], ref: JsonValue) -> Request:

@@ -19,7 +19,7 @@ class CatchUp:
     asked: bool
     """Whether the client asked for a start; else it only wanted to be live and fell into it."""
     channels: dict[str, Mapping[int, int]] = field(default_factory=dict)
-    """Per channel where it began: at or above the cursor for one that joined later."""
+    """Per channel where it began: at or above the cursor for one that joined later. Shared, never changed."""
     pulling: bool = False
     """Whether somebody is already pulling for it."""
 
@@ -74,9 +74,10 @@ class Subscriptions:
     def start(self, channels: Iterable[str], cursor: Mapping[int, int], *, asked: bool) -> CatchUp:
         """Begin a catch-up; a channel that was subscribed already leaves its former stream."""
         group = CatchUp(dict(cursor), asked)
+        begin = dict(cursor)
         for channel in channels:
             self.remove(channel)
-            group.channels[channel] = dict(cursor)
+            group.channels[channel] = begin
             self._catching_up[channel] = group
         return group
 
@@ -89,7 +90,7 @@ class Subscriptions:
         if group is None:
             self.live.add(channel)
             return None
-        group.channels[channel] = dict(head)
+        group.channels[channel] = head
         self._catching_up[channel] = group
         return group
 
@@ -103,7 +104,7 @@ class Subscriptions:
         if group is None:
             group = CatchUp(dict(head), asked=False)
         for channel in fallen:
-            group.channels[channel] = dict(head)
+            group.channels[channel] = head
             self._catching_up[channel] = group
         return group, fallen
 

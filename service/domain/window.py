@@ -133,6 +133,11 @@ class Window:
                 return WindowPage(found[:taken], record.offset)
         return WindowPage(found, max(after, partition.next - 1))
 
+    def first_of(self, channel: str) -> Record | None:
+        """The first record of a channel that is held, of its lowest partition where it has several."""
+        runs = (p.by_channel.get(channel) for p in self._partitions.values())
+        return next((run.items[run.start] for run in runs if run is not None), None)
+
     def _evict(self) -> None:
         record = self._arrivals.popleft()
         self._bytes -= len(record.value) + _RECORD_OVERHEAD

@@ -49,18 +49,32 @@ class Connection:
     port's buffer has fallen to `low_water`, and `gone` at the end.
     """
 
-    __slots__ = ("_is_gone", "_port", "_room", "heard_at", "id", "identity", "node", "pending", "subscriptions")
+    __slots__ = (
+        "_buffered",
+        "_heard_at",
+        "_is_gone",
+        "_is_waiting",
+        "_port",
+        "_room",
+        "id",
+        "identity",
+        "node",
+        "pending",
+        "subscriptions",
+    )
 
     def __init__(self, node: Services, port: ConnectionPort, identity: Identity, connection_id: str) -> None:
         self.node = node
         self._port = port
         self._room: asyncio.Event | None = None
         self._is_gone = False
+        self._is_waiting = False
+        self._buffered = 0
         self.id = connection_id
         self.identity = identity
         self.subscriptions = Subscriptions()
         self.pending: list[bytes] = []
-        self.heard_at = node.clock.now_ms()
+        self._heard_at = node.clock.now_ms()
 
     @property
     def is_gone(self) -> bool:
@@ -72,7 +86,11 @@ class Connection:
         channels = [f"user:{self.identity.user_id}", BROADCAST]
         if project_id is not None:
             channels.append(f"project:{project_id}")
-            if not await self.node.access.may_read(self.identity, channels[-1]):
+            may_read = (await self.node.access.judge(self.identity, [channels[-1]]))[channels[-1]]
+            if isinstance(may_read, Unavailable):
+                self.close(close_codes.TRY_AGAIN_LATER, "Rights not known now")
+                return
+            if not may_read:
                 self.close(close_codes.POLICY, "Project access denied")
                 return
         if after is None:
@@ -97,21 +115,49 @@ class Connection:
 
     async def receive(self, text: str | bytes) -> None:
         """Act on a message of the client."""
-        self.heard_at = self.node.clock.now_ms()
+        self._heard_at = self.node.clock.now_ms()
         try:
             match protocol.parse_request(text):
                 case protocol.Pong():
                     pass
                 case protocol.Ping(ref):
-                    self._send(protocol.pong(self.node.clock.now_ms(), ref))
+                    # Whoever asks without reading is known to live, and needs no more answers.
+                    if self._has_room_to_answer:
+                        self._send(protocol.pong(self.node.clock.now_ms(), ref))
                 case protocol.Subscribe() as request:
+                    await self._room_to_answer()
                     await self._subscribe(request)
                 case protocol.Unsubscribe(channels, ref):
+                    await self._room_to_answer()
                     for channel in channels:
                         self._end(channel)
                         self._send(protocol.unsubscription_result(channel, ref))
         except ProtocolError as error:
+            await self._room_to_answer()
             self._send(self._error(str(error), error.code, ref=error.ref))
+
+    @property
+    def _has_room_to_answer(self) -> bool:
+        # More than a replay ever leaves waiting, so that a request gets its turn while one is under way.
+        return self._is_gone or self._port.buffered() <= 2 * self.node.settings.high_water_bytes
+
+    async def _room_to_answer(self) -> None:
+        """Wait until the client has taken enough of what was written; its further messages wait with it."""
+        while not self._has_room_to_answer:
+            self._is_waiting = True
+            try:
+                await self._drain()
+            finally:
+                self._is_waiting = False
+
+    def is_alive(self, since_ms: int) -> bool:
+        """Whether it has given a sign of life since then; to be asked at each heartbeat."""
+        if self._is_waiting:
+            # Its messages are not read now, so that it takes what was written is its sign of life.
+            buffered, self._buffered = self._buffered, self._port.buffered()
+            if buffered != self._buffered:
+                self._heard_at = self.node.clock.now_ms()
+        return self._heard_at > since_ms
 
     async def _subscribe(self, request: protocol.Subscribe) -> None:
         granted = await self._granted(request)
@@ -125,9 +171,7 @@ class Connection:
             beginning = await self.node.replay.begin(request.after)
         except Unavailable as error:
             for channel in granted:
-                self._send(
-                    self._error(str(error), error.code, ref=request.ref, channel=channel, retry_after=error.retry_after)
-                )
+                self._refuse(request, channel, str(error), error.code, retry_after=error.retry_after)
             return
         for channel in granted:
             self._send(protocol.subscription_result(channel, beginning.asked, not beginning.lost, request.ref))
@@ -136,32 +180,26 @@ class Connection:
     async def _granted(self, request: protocol.Subscribe) -> list[str]:
         """The channels of a request that may be read; each other one is answered."""
         granted = []
-        for channel in request.channels:
-            try:
-                if await self.node.access.may_read(self.identity, channel):
-                    granted.append(channel)
-                else:
-                    self._send(
-                        self._error("Channel access denied", "access_denied", ref=request.ref, channel=channel[:200])
-                    )
-            except Unavailable as error:
-                self._send(
-                    self._error(str(error), error.code, ref=request.ref, channel=channel, retry_after=error.retry_after)
-                )
+        for channel, verdict in (await self.node.access.judge(self.identity, request.channels)).items():
+            if isinstance(verdict, Unavailable):
+                self._refuse(request, channel, str(verdict), verdict.code, retry_after=verdict.retry_after)
+            elif verdict:
+                granted.append(channel)
+            else:
+                self._refuse(request, channel, "Channel access denied", "access_denied")
         new = [channel for channel in granted if channel not in self.subscriptions]
         room = self.node.settings.max_subscriptions - len(self.subscriptions)
         for channel in new[max(room, 0) :]:
             granted.remove(channel)
             limit = self.node.settings.max_subscriptions
-            self._send(
-                self._error(
-                    f"At most {limit} subscriptions a connection: unsubscribe others first",
-                    "too_many_subscriptions",
-                    ref=request.ref,
-                    channel=channel,
-                )
-            )
+            problem = f"At most {limit} subscriptions a connection: unsubscribe others first"
+            self._refuse(request, channel, problem, "too_many_subscriptions")
         return granted
+
+    def _refuse(
+        self, request: protocol.Subscribe, channel: str, message: str, code: str, retry_after: float | None = None
+    ) -> None:
+        self._send(self._error(message, code, ref=request.ref, channel=channel[:200], retry_after=retry_after))
 
     def _subscribe_now(self, channel: str, request: protocol.Subscribe) -> None:
         head = self.node.window.heads()
@@ -264,8 +302,9 @@ class Connection:
             self._send(protocol.caught_up(ended, token, closed=True))
 
     def ping(self, frame: bytes) -> None:
-        """Send the node's heartbeat."""
-        self._write(frame)
+        """Send the node's heartbeat, unless the client has more to read already than it takes."""
+        if self._has_room_to_answer:
+            self._write(frame)
 
     def _send_gap(self, group: CatchUp, requested: str, lost: Lost) -> str:
         reached = self.node.head.token_of(lost.earliest)
@@ -308,9 +347,12 @@ class Connection:
     async def room(self) -> None:
         """Wait until the client has taken most of what was written, or is gone."""
         while not self.has_room:
-            if self._room is None:
-                self._room = asyncio.Event()
-            await self._room.wait()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        if self._room is None:
+            self._room = asyncio.Event()
+        await self._room.wait()
 
     def drained(self) -> None:
         """The port's buffer has fallen to `low_water`."""

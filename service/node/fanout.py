@@ -28,11 +28,6 @@ class Fanout(Generic[S]):
         self._live: dict[str, dict[S, None]] = {}
         self._touched: list[S] = []
 
-    @property
-    def channels(self) -> int:
-        """How many channels have a live subscriber."""
-        return len(self._live)
-
     def add(self, channel: str, subscriber: S) -> None:
         """From the next record on, `subscriber` gets those of `channel`."""
         self._live.setdefault(channel, {})[subscriber] = None

@@ -49,7 +49,7 @@ class Node:
     ) -> None:
         window = Window(start.serve, settings.window_bytes)
         head = Head(window, epoch.name)
-        known_tasks = Tasks(history)
+        known_tasks = Tasks(history, window)
         fanout: Fanout[Connection] = Fanout()
         self._slots: list[set[Connection]] = [set() for _ in range(settings.heartbeat_seconds)]
         self._slot_of: dict[Connection, set[Connection]] = {}
@@ -123,7 +123,7 @@ class Node:
         for connection in list(slot):
             if connection.identity.expires_at * 1000 <= now_ms:
                 connection.close(close_codes.TOKEN_EXPIRED, "Token expired")
-            elif connection.heard_at <= silent_since:
+            elif not connection.is_alive(silent_since):
                 connection.close(close_codes.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
             else:
                 connection.ping(frame)

@@ -96,8 +96,6 @@ class Tail:
         self._head = head
         self._tasks = tasks
         self._fanout = fanout
-        self.unreadable = 0
-        """Records that this node passed over because no reader can use them."""
 
     def first_of(self, partition: int, id_: str) -> int | None:
         """The offset of the record that one with this id, appended now, would be a duplicate of."""
@@ -145,7 +143,6 @@ class Tail:
             try:
                 record = read_record(raw)
             except Unreadable as error:
-                self.unreadable += 1
                 _log.warning("record %d:%d passed over (%s): %s", partition, raw.offset, error.reason, error)
                 continue
             void = self._look_backs[partition].judge(record)

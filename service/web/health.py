@@ -14,9 +14,6 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """The window is loaded and the tail reads; 503 until then and while draining."""
-    node = getattr(request.app.state, "node", None)
-    if node is None:
-        return JSONResponse({"status": "starting"}, 503)
-    services = node.services
+    """The window is loaded and the tail reads. Before that nothing listens at all."""
+    services = request.app.state.node.services
     return JSONResponse({"status": "ready", "node": services.settings.instance_id, "position": services.head.token})

@@ -36,13 +36,18 @@ async def websocket(socket: WebSocket) -> None:
         return
     connection: Connection | None = None
     closing = asyncio.timeout(None)
+    conversing = False
 
     def drained() -> None:
         if connection is not None:
             connection.drained()
 
     def end_soon() -> None:
-        closing.reschedule(asyncio.get_running_loop().time() + _GOODBYE_SECONDS)
+        if connection is not None:
+            connection.gone()
+        # Once it has run out, or before it runs, there is nothing to reschedule.
+        if conversing and not closing.expired():
+            closing.reschedule(asyncio.get_running_loop().time() + _GOODBYE_SECONDS)
 
     port = AsgiPort(socket, node.services.low_water, drained, end_soon)
     connection = node.connect(port, identity)
@@ -52,10 +57,12 @@ async def websocket(socket: WebSocket) -> None:
     sending = asyncio.create_task(port.send_all(), name=f"send {connection.id}")
     try:
         async with closing:
+            conversing = True
             await _converse(socket, connection)
     except TimeoutError:
         _log.info("connection %s did not take its close frame", connection.id)
     finally:
+        conversing = False
         node.disconnect(connection)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -72,8 +79,6 @@ async def _converse(socket: WebSocket, connection: Connection) -> None:
             if not connection.is_gone:
                 text = message.get("text")
                 await connection.receive(text if text is not None else message.get("bytes") or b"")
-                # A client that does not take its answers is not asked for more questions.
-                await connection.room()
     except LastseenError:
         _log.exception("connection %s failed", connection.id)
         connection.close(close_codes.INTERNAL_ERROR, "Internal server error")

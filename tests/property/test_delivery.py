@@ -123,7 +123,6 @@ class Client:
             await connection.open(PROJECT, resume.after)
             while not connection.is_gone:
                 await connection.receive(to_json(await outbox.get()))
-                await connection.room()
 
         self._feeder = asyncio.create_task(feed())
 

@@ -30,6 +30,7 @@ def test_what_a_client_may_say() -> None:
         ('{"type":""}', "Missing message type", "missing_type"),
         ('{"type":"dance"}', "Unknown message type: dance", "unknown_type"),
         ('{"type":"ping","ref":{}}', "ref must be", "invalid_ref"),
+        ('{"type":"ping","ref":1e999}', "ref must be", "invalid_ref"),
         ('{"type":"ping","ref":"%s"}' % ("x" * 300), "ref must be", "invalid_ref"),
         ('{"type":"subscribe"}', "Channel name required", "channel_required"),
         ('{"type":"subscribe","channel":""}', "Channel name required", "channel_required"),

@@ -1,0 +1,109 @@
+"""A connection that is slow: what counts as life, and what it may make the node hold."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic_core import to_json
+
+from service.adapters.memory import MemoryHistory, MemoryLog
+from service.domain.duplicates import LookBack
+from service.domain.identity import Identity
+from service.node.connection import Connection
+from service.node.node import Node
+from service.node.tail import TailStart
+from service.ports import Epoch
+from service.settings import Settings
+from tests.raw import raw_of, task_event
+from tests.simulation import SimulatedPort
+
+SETTINGS = Settings(high_water_bytes=1024, heartbeat_seconds=1, heartbeat_timeout_seconds=10)
+ADMIN = Identity("u", "admin", frozenset(), frozenset(), 2**40)
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Node, Connection, SimulatedPort, Callable[[int], None]]]:
+    """A node of one partition, a connection of it, its port, and what lets seconds pass."""
+    now_ms = 0
+
+    def pass_seconds(seconds: int) -> None:
+        nonlocal now_ms
+        for _ in range(seconds):
+            now_ms += 1000
+            for slot in node._slots:
+                node._beat_slot(slot)
+
+    log = MemoryLog(1)
+    clock: Any = SimpleNamespace(now_ms=lambda: now_ms)
+    async with asyncio.TaskGroup() as tasks:
+        start = TailStart({0: 0}, {0: 0}, {0: LookBack()})
+        node = Node(SETTINGS, log, MemoryHistory(log), Epoch(1, "e", 1), clock, start, tasks)
+        port = SimulatedPort(node.services.low_water)
+        connection = node.connect(port, ADMIN)
+        assert connection is not None
+        port.connection = connection
+        await connection.open(None, None)
+        await connection.receive('{"type":"subscribe","channel":"task:t"}')
+        yield node, connection, port, pass_seconds
+        node.abort()
+        node.puller.cancel()
+
+
+def publish(node: Node, first: int, count: int) -> None:
+    """Some 300 bytes each."""
+    node.tail.step([raw_of(0, first + n, task_event("t")) for n in range(count)], {0: first + count})
+
+
+async def test_a_client_that_says_nothing_is_closed() -> None:
+    async with connected() as (_, _, port, pass_seconds):
+        pass_seconds(8)
+        assert port.closed is None
+        pass_seconds(2)
+        assert port.closed == (4408, "Heartbeat timeout")
+
+
+async def test_a_client_that_does_not_read_but_pings_lives() -> None:
+    async with connected() as (node, connection, port, pass_seconds):
+        publish(node, 0, 100)
+        held = port.buffered()
+        for _ in range(20):
+            pass_seconds(5)
+            await connection.receive('{"type":"ping"}')
+        assert port.closed is None
+        assert port.buffered() == held > 2 * SETTINGS.high_water_bytes, "nothing more is put before it"
+
+
+async def test_requests_of_a_client_that_does_not_read_wait() -> None:
+    async with connected() as (_, connection, port, pass_seconds):
+        channels = to_json({"type": "subscribe", "channels": [f"task:{n}" for n in range(200)]})
+        await connection.receive(channels)
+        held = port.buffered()
+        assert held > 2 * SETTINGS.high_water_bytes
+        waiting = asyncio.create_task(connection.receive(channels))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        for _ in range(40):
+            # It reads a little now and then, which is its sign of life: its messages are not read meanwhile.
+            port.read(4)
+            pass_seconds(5)
+            await asyncio.sleep(0)
+        assert port.closed is None
+        while not waiting.done():
+            port.read(50)
+            await asyncio.sleep(0)
+        await waiting
+
+
+async def test_a_waiting_client_that_takes_nothing_is_closed() -> None:
+    async with connected() as (_, connection, port, pass_seconds):
+        channels = to_json({"type": "subscribe", "channels": [f"task:{n}" for n in range(200)]})
+        await connection.receive(channels)
+        waiting = asyncio.create_task(connection.receive(channels))
+        await asyncio.sleep(0)
+        pass_seconds(8)
+        assert port.closed is None
+        pass_seconds(6)
+        assert port.closed == (4408, "Heartbeat timeout")
+        await waiting
