@@ -22,6 +22,7 @@ from service.adapters.postgres.log_store import LogStore
 from service.adapters.postgres.pool import open_pool
 from service.domain.duplicates import LookBack
 from service.ports import EventLog, History
+from tests.waiting import until
 
 PARTITIONS = 4
 
@@ -67,10 +68,17 @@ class Real:
             await producer.send_and_wait(self.topic, value, None, partition, headers=list(headers))
 
     async def pass_without_record(self, partition: int) -> None:
+        before = (await self.log.bounds())[partition].next
         async with AIOKafkaProducer(bootstrap_servers=self.kafka, transactional_id=uuid.uuid4().hex) as producer:
             await producer.begin_transaction()
             await producer.send_and_wait(self.topic, b"aborted", None, partition)
             await producer.abort_transaction()
+
+        async def is_passed() -> bool:
+            # The end of the transaction is answered before it is in every partition.
+            return (await self.log.bounds())[partition].next >= before + 2
+
+        await until(is_passed, what="the end of the transaction")
 
     async def drop_below(self, partition: int, offset: int) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from lastseen.envelope import MAX_EVENT_BYTES
 from lastseen.record import NewRecord, encode
 
+from service.adapters.kafka.readers import RANGE_READERS
 from service.domain.errors import OffsetsGone
 from service.domain.records import RawRecord, read_record
 from service.ports import EventLog, TailReader
@@ -133,6 +134,26 @@ async def test_ranges_are_read_side_by_side(under_test: LogUnderTest) -> None:
     async with asyncio.timeout(30):
         answers = await asyncio.gather(*(read_range(log, *range_) for range_ in wanted))
     assert sum(len(records) for records, _ in answers) == 2_000
+
+
+async def test_ranges_that_were_begun_and_wait_hinder_nobody(under_test: LogUnderTest) -> None:
+    log = under_test.log
+    places = await log.append([NewRecord(b"k", b"%d" % n + b"x" * 2_000, ()) for n in range(1_200)])
+    partition = places[0].partition
+    async with AsyncExitStack() as stack:
+        waiting = []
+        for start in range(RANGE_READERS + 3):
+            batches = await stack.enter_async_context(aclosing(log.read(partition, start, 1_200)))
+            first = await anext(batches)
+            assert first.next[partition] < 1_200, "it has more to come"
+            waiting.append((start, first.records, batches))
+        async with asyncio.timeout(20):
+            records, _ = await read_range(log, partition, 0, 1_200)
+            assert offsets(records, partition) == list(range(1_200))
+            # Those that waited go on where they were, by turns.
+            for start, begun, batches in waiting:
+                rest = [record async for batch in batches for record in batch.records]
+                assert offsets([*begun, *rest], partition) == list(range(start, 1_200))
 
 
 async def test_a_range_ends_though_its_last_offsets_hold_no_record(under_test: LogUnderTest) -> None:

@@ -113,14 +113,34 @@ class KafkaTail:
         check_start(self._next, await read_bounds(self._consumer, self._topic, list(self._next), self._timeout))
 
 
+class _Reader:
+    """A consumer, and the (partition, offset) that it would read next without being placed anew."""
+
+    __slots__ = ("at", "consumer")
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self.consumer = consumer
+        self.at: tuple[int, int] | None = None
+
+    def rest(self) -> None:
+        """Fetch nothing until it is placed anew."""
+        self.at = None
+        self.consumer.pause(*self.consumer.assignment())
+
+
 class RangeReaders:
-    """Up to RANGE_READERS consumers that read ranges; a further read waits for one. Use in `async with`."""
+    """Up to RANGE_READERS consumers that read ranges, each borrowed for one batch. Use in `async with`.
+
+    So nobody holds one while its caller does something else; a read waits only for the batches of others.
+    """
 
     def __init__(self, bootstrap: str, topic: str, timeout: float) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._timeout = timeout
-        self._free: list[AIOKafkaConsumer] = []
+        self._free: list[_Reader] = []
+        """The longest unused first."""
+        self._count = 0
         self._turns = asyncio.Semaphore(RANGE_READERS)
 
     async def __aenter__(self) -> "RangeReaders":
@@ -128,22 +148,25 @@ class RangeReaders:
 
     async def __aexit__(self, *_: object) -> None:
         while self._free:
-            await self._free.pop().stop()
+            await self._stop(self._free.pop())
 
     async def read(self, partition: int, start: int, stop: int) -> AsyncGenerator[TailBatch, None]:
-        """As `EventLog.read`."""
-        if start >= stop:
-            return
-        async with self._borrow() as consumer:
-            tp = TopicPartition(self._topic, partition)
-            consumer.assign([tp])
-            consumer.seek(tp, start)
-            next_ = start
+        """As `EventLog.read`. Raises LogUnavailable too when it gets no turn within the timeout."""
+        next_ = start
+        try:
             while next_ < stop:
-                records, next_ = await self._next(consumer, tp, next_)
+                async with self._borrow(partition, next_) as reader:
+                    records, next_ = await self._next(reader.consumer, TopicPartition(self._topic, partition), next_)
+                    if next_ < stop:
+                        reader.at = (partition, next_)
                 while records and records[-1].offset >= stop:
                     records.pop()
                 yield TailBatch(records, {partition: min(next_, stop)})
+        finally:
+            # Left early: what would have come next is nobody's any more.
+            for reader in self._free:
+                if reader.at == (partition, next_):
+                    reader.rest()
 
     async def _next(self, consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[list[ConsumerRecord], int]:
         loop = asyncio.get_running_loop()
@@ -160,16 +183,47 @@ class RangeReaders:
                 raise LogUnavailable(f"Kafka gave nothing of partition {tp.partition} at offset {at}")
 
     @asynccontextmanager
-    async def _borrow(self) -> AsyncIterator[AIOKafkaConsumer]:
-        async with self._turns:
-            consumer = self._free.pop() if self._free else await start_consumer(self._bootstrap, self._timeout)
+    async def _borrow(self, partition: int, at: int) -> AsyncIterator[_Reader]:
+        """A reader placed at an offset; one that is not told where it stands at the end rests."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise LogUnavailable(f"no turn to read a range of Kafka came within {self._timeout:g} s") from error
+        try:
+            reader = await self._take(partition, at)
             try:
-                yield consumer
-            except (Exception, asyncio.CancelledError):
-                await consumer.stop()
+                if reader.at != (partition, at):
+                    tp = TopicPartition(self._topic, partition)
+                    reader.consumer.assign([tp])
+                    reader.consumer.seek(tp, at)
+                reader.at = None
+                yield reader
+            except BaseException:
+                await self._stop(reader)
                 raise
-            finally:
-                # A reader that its caller left early is as good as one that came to its end.
-                if not consumer._closed:
-                    consumer.pause(*consumer.assignment())
-                    self._free.append(consumer)
+            if reader.at is None:
+                reader.rest()
+            self._free.append(reader)
+        finally:
+            self._turns.release()
+
+    async def _take(self, partition: int, at: int) -> _Reader:
+        """The free reader that stands there, else one that rests, else a new one, else the longest unused."""
+        for where in ((partition, at), None):
+            for reader in self._free:
+                if reader.at == where:
+                    self._free.remove(reader)
+                    return reader
+        if self._count == RANGE_READERS:
+            return self._free.pop(0)
+        self._count += 1
+        try:
+            return _Reader(await start_consumer(self._bootstrap, self._timeout))
+        except BaseException:
+            self._count -= 1
+            raise
+
+    async def _stop(self, reader: _Reader) -> None:
+        self._count -= 1
+        await reader.consumer.stop()
