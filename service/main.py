@@ -35,9 +35,12 @@ async def prepare(*, kafka: str, database_url: str, partitions: int, replication
 
     Part of topic administration: it starts a new epoch when the topic is not the one that it was.
     """
-    migrated = asyncio.create_task(asyncio.to_thread(upgrade, database_url))
-    await ensure_topic(kafka, topic, partitions=partitions, replication=replication)
-    await migrated
+    migrating = asyncio.create_task(asyncio.to_thread(upgrade, database_url))
+    try:
+        await ensure_topic(kafka, topic, partitions=partitions, replication=replication)
+    finally:
+        await asyncio.wait([migrating])
+    migrating.result()
     info = await read_topic(kafka, topic)
     if info is None:
         raise LogUnavailable(f"Kafka at {kafka} does not show the topic {topic} that was just made")

@@ -47,7 +47,9 @@ class Unread:
     def begin(self, key: Key) -> None:
         """An id is about to be appended; whoever begins it calls `end` or `fail`."""
         while self._places and (len(self._places) >= _REMEMBERED or self._is_read(next(iter(self._places.values())))):
-            self._places.popitem(last=False)
+            _, forgotten = self._places.popitem(last=False)
+            if not forgotten.done():
+                _fail(forgotten, "too many requests are on their way")
         self._places[key] = asyncio.get_running_loop().create_future()
 
     def end(self, key: Key, place: Place) -> None:
@@ -61,8 +63,12 @@ class Unread:
         for key in keys:
             waited_for = self._places.pop(key, None)
             if waited_for is not None and not waited_for.done():
-                waited_for.set_exception(LogUnavailable("another request with the same id was not acknowledged"))
-                waited_for.exception()  # there may be nobody who waits for it
+                _fail(waited_for, "another request with the same id was not acknowledged")
 
     def _is_read(self, place: asyncio.Future[Place]) -> bool:
         return place.done() and self._read_back.has_read(*place.result())
+
+
+def _fail(place: asyncio.Future[Place], reason: str) -> None:
+    place.set_exception(LogUnavailable(reason))
+    place.exception()  # there may be nobody who waits for it

@@ -9,6 +9,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long what is written may take to leave once the conversation has ended."""
 _SHUTDOWN_SECONDS: Final = 0.5
+_UNREAD_ANSWERS: Final = 64 * 1024
+"""Bytes that wait in the transport at which pings are not answered any more."""
 
 
 class WebSocketTransport(WebSocketsSansIOProtocol):
@@ -39,6 +41,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
                 self.handle_parser_exception()
                 return
         super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the client lets the answers pile up: then only later ones are answered."""
+        answer = b"".join(self.conn.data_to_send())
+        if self.transport.get_write_buffer_size() < _UNREAD_ANSWERS:
+            self.transport.write(answer)
 
     def shutdown(self) -> None:
         """The process is about to end."""

@@ -6,7 +6,6 @@
             - TokenExpired            it was accepted and has run out
         - AccessDenied            the token's owner may not: `channel` where it is about one
         - BadRequest              the request is wrong: `field` names what to change
-    - Unavailable             passes by itself; `retry_after` in seconds, where the server said one
     - Ended                   the server ended the subscription: `channel`, `reason`
     - ProtocolError           the other side does not speak version 1 of the protocol
     - Closed                  used before it was opened, or after it was closed
@@ -50,14 +49,6 @@ class BadRequest(Rejected):
         super().__init__(message, code=code)
         self.status = status
         self.field = field
-
-
-class Unavailable(LastseenError):
-    """Something is away and will be back."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Ended(LastseenError):
