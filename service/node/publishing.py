@@ -14,7 +14,7 @@ from service.domain.errors import BadRequest, HistoryUnavailable
 from service.domain.identity import Identity
 from service.node.tasks import Tasks
 from service.node.unread import Key, ReadBack, Unread
-from service.ports import EventLog, Place
+from service.ports import EventLog, Place, TaskFacts
 
 _REMEMBERED: Final = 10_000
 
@@ -46,10 +46,11 @@ class Publisher:
         repeated: dict[int, asyncio.Future[Place]] = {}
         new: dict[int, tuple[Key, NewRecord]] = {}
         projects: dict[str, str | None] = {}
+        found: dict[str, TaskFacts | None] = {}
         try:
             for index, event in enumerate(events):
                 try:
-                    placed = await self._in_its_project(event, projects)
+                    placed = await self._in_its_project(event, projects, found)
                     record = self._encode(identity, placed)
                 except BadRequest as error:
                     answers[index] = error
@@ -103,10 +104,12 @@ class Publisher:
         facts = self._tasks.known(task) if task is not None else None
         return facts is not None and facts.ended
 
-    async def _in_its_project(self, event: Event, starting: Mapping[str, str | None]) -> Event:
+    async def _in_its_project(
+        self, event: Event, starting: Mapping[str, str | None], found: dict[str, TaskFacts | None]
+    ) -> Event:
         """A task keeps one project for life: fill it in where it is missing, refuse another.
 
-        `starting` are the projects of tasks that start in the same request.
+        `starting` are the projects of tasks that start in the same request, `found` is what was asked for it.
         """
         if event.category is not Category.TASK or event.task_id is None:
             return event
@@ -114,10 +117,12 @@ class Publisher:
         if task in starting or task in self._projects:
             project = starting[task] if task in starting else self._projects[task]
         else:
-            try:
-                facts = await self._tasks.find(task)
-            except HistoryUnavailable:
-                return event  # publishing does not depend on Postgres
+            if task not in found:
+                try:
+                    found[task] = await self._tasks.find(task)
+                except HistoryUnavailable:
+                    found[task] = None  # publishing does not depend on Postgres
+            facts = found[task]
             if facts is None:
                 return event  # nothing has fixed its project yet
             project = facts.project

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 from lastseen.positions import Position
 
@@ -16,8 +16,10 @@ from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
 from service.ports import Epoch, EventLog, History
 
-PAGE: Final = 200
-"""Records of one page: at 16 KiB of output an event, some 3 MB."""
+_FIRST_PAGE: Final = 100
+_LONGEST_PAGE: Final = 1_000
+_PAGE_BYTES: Final = 1024 * 1024
+"""What a page is meant to hold: the number of records asked for follows their size."""
 
 
 class Page(NamedTuple):
@@ -62,6 +64,11 @@ class _Held(NamedTuple):
     history_known: bool
 
 
+class _Copied(TypedDict):
+    history: Mapping[int, Coverage]
+    history_known: bool
+
+
 class Replay:
     """Reads from Postgres and Kafka, by the plan of `domain.catchup`."""
 
@@ -102,22 +109,29 @@ class Replay:
 
         Whoever iterates moves the cursor by each page before asking for the next.
         """
-        held = None
+        held: _Held | None = None
+        is_fresh = False
+        limit = _FIRST_PAGE
         while behind := self._behind(group.cursor):
-            held = held or await self._held()
+            if held is None:
+                held, is_fresh = await self._held(), True
             steps = {p: self._plan(p, group.cursor[p], held) for p in behind}
+            upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
+            if len(upto) < len(steps) and not is_fresh:
+                held = None
+                continue
             if any(isinstance(step, NeedsHistory) for step in steps.values()):
                 raise _history_needed()
             if any(isinstance(step, Missing) for step in steps.values()):
                 yield _lost(group.cursor, steps)
                 continue
-            upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
             if upto:
                 after = {p: group.cursor[p] for p in upto}
-                page = await self._history.page(list(group.channels), after, upto, PAGE)
-                held = await self._held()
+                page = await self._history.page(list(group.channels), after, upto, limit)
                 # A day that was dropped meanwhile is missing from the page: then it is planned anew.
+                held, is_fresh = held._replace(**await self._copied()), False
                 if all(isinstance(self._plan(p, offset, held), FromHistory) for p, offset in after.items()):
+                    limit = _next_limit(page.records) or limit
                     yield Page(page.records, page.served)
                 continue
             log_held, held = held, None
@@ -152,11 +166,14 @@ class Replay:
 
     async def _held(self) -> _Held:
         # Postgres first: what the log writer copies meanwhile is then held by both, never by neither.
+        copied = await self._copied()
+        return _Held(log=await self._log.bounds(), **copied)
+
+    async def _copied(self) -> "_Copied":
         try:
-            history, known = await self._history.coverage(), True
+            return {"history": await self._history.coverage(), "history_known": True}
         except HistoryUnavailable:
-            history, known = {}, False
-        return _Held(await self._log.bounds(), history, known)
+            return {"history": {}, "history_known": False}
 
     async def _earliest(self, partitions: Iterable[int]) -> dict[int, int]:
         wanted = list(partitions)
@@ -187,7 +204,7 @@ class Replay:
             raise _history_needed()
         async with aclosing(self._log.read(partition, start, upto + 1)) as batches:
             async for batch in batches:
-                records = []
+                records: list[Record] = []
                 for raw in batch.records:
                     try:
                         record = read_record(raw)
@@ -196,11 +213,16 @@ class Replay:
                     if look_back.judge(record) is None and record.offset > after:
                         records.append(record)
                 read = min(batch.next[partition] - 1, upto)
-                for at in range(0, len(records), PAGE):
-                    part = records[at : at + PAGE]
-                    yield Page(part, {partition: part[-1].offset})
                 if read > after:
-                    yield Page((), {partition: read})
+                    yield Page(records, {partition: read})
+
+
+def _next_limit(records: Sequence[Record]) -> int | None:
+    """How many records like these make a page; None where there are none to judge by."""
+    if not records:
+        return None
+    mean = sum(len(record.value) for record in records) / len(records)
+    return max(1, min(_LONGEST_PAGE, int(_PAGE_BYTES / mean)))
 
 
 def _lost(cursor: Mapping[int, int], steps: Mapping[int, Step]) -> Lost:

@@ -15,6 +15,7 @@ from service.node.head import Head
 from service.node.publishing import Published, Publisher
 from service.node.tail import Tail, TailStart
 from service.node.tasks import Tasks
+from service.ports import TaskFacts
 
 PRODUCER = Identity("ci", "", frozenset(), frozenset({"publish"}), 0)
 ADMIN = Identity("root", "admin", frozenset(), frozenset(), 0)
@@ -161,3 +162,16 @@ async def test_each_event_of_an_array_is_judged_by_itself(bench: Bench) -> None:
     assert is_refused(answers[0], "too_large", "data")
     assert is_refused(answers[1], "nul", "data.text")
     assert isinstance(answers[2], Published)
+
+
+async def test_one_request_asks_once_for_a_task_that_nobody_knows(bench: Bench) -> None:
+    asked: list[str] = []
+    find = bench.history.task
+
+    async def counted(task: str) -> TaskFacts | None:
+        asked.append(task)
+        return await find(task)
+
+    bench.history.task = counted  # type: ignore[method-assign]
+    await bench.publish(*(output("unheard-of") for _ in range(5)))
+    assert asked == ["unheard-of"]
