@@ -168,9 +168,9 @@ async def test_one_request_asks_once_for_a_task_that_nobody_knows(bench: Bench) 
     asked: list[str] = []
     find = bench.history.task
 
-    async def counted(task: str) -> TaskFacts | None:
-        asked.append(task)
-        return await find(task)
+    async def counted(task_id: str) -> TaskFacts | None:
+        asked.append(task_id)
+        return await find(task_id)
 
     bench.history.task = counted  # type: ignore[method-assign]
     await bench.publish(*(output("unheard-of") for _ in range(5)))
