@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from service.adapters.kafka.seldom import log_seldom
 from service.domain.errors import Unavailable
 from service.settings import Settings
 
@@ -27,6 +28,7 @@ def run(name: str, work: Callable[[Settings], Awaitable[None]]) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    log_seldom()
     settings = Settings()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(until_signal(name, lambda: keep_working(name, lambda: work(settings))))

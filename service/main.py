@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from service.adapters.clock import SystemClock
 from service.adapters.kafka.log import KafkaLog, open_log
+from service.adapters.kafka.seldom import log_seldom
 from service.adapters.kafka.topic_id import read_topic
 from service.adapters.kafka.topics import ensure_topic
 from service.adapters.postgres.epochs import Epochs
@@ -90,6 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    log_seldom()
     gc.set_threshold(_NEW_OBJECTS)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
