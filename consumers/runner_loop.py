@@ -8,8 +8,8 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from service.adapters.kafka.seldom import log_seldom
-from service.domain.errors import Unavailable
-from service.settings import Settings
+from service.domain.errors import LastseenError, Unavailable
+from service.settings import Settings, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,16 @@ Work = Callable[[], Awaitable[None]]
 def run(name: str, work: Callable[[Settings], Awaitable[None]]) -> None:
     """Be the process `name`: `work` until SIGTERM or SIGINT, which cancel it; then exit with 0.
 
-    Any error but Unavailable ends the process with a traceback, for its supervisor to see.
+    Any error but Unavailable ends the process with a traceback, for its supervisor to see; settings that are
+    wrong end it with a sentence.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     log_seldom()
-    settings = Settings()
+    try:
+        settings = read_settings()
+    except LastseenError as error:
+        sys.exit(f"{name}: {error}")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(until_signal(name, lambda: keep_working(name, lambda: work(settings))))
 

@@ -21,7 +21,7 @@ from service.adapters.tokens import SharedSecret
 from service.domain.errors import LastseenError, LogUnavailable, Unavailable
 from service.node.node import Node, running
 from service.ports import Epoch
-from service.settings import Settings
+from service.settings import Settings, read_settings
 from service.web.app import create_app
 from service.web.server import create_server
 
@@ -95,7 +95,7 @@ def main() -> None:
     gc.set_threshold(_NEW_OBJECTS)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(Settings(), arguments.host, arguments.port))
+            runner.run(serve(read_settings(), arguments.host, arguments.port))
     except LastseenError as error:
         sys.exit(f"lastseen node: {error}")
     except KeyboardInterrupt:

@@ -1,7 +1,10 @@
 """Everything that a deployment can set, read in `main` and nowhere inside."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.addresses import bootstrap_servers, database_address
+from service.domain.errors import BadRequest, LastseenError
 
 
 class Settings(BaseSettings):
@@ -45,3 +48,36 @@ class Settings(BaseSettings):
     """Silence of a client after which its connection is closed with 4408."""
     settle_seconds: float = Field(default=2.0, ge=0)
     """How long a denial may wait for the tail to pass what the log holds."""
+
+    @field_validator("kafka")
+    @classmethod
+    def _check_kafka(cls, value: str) -> str:
+        try:
+            return bootstrap_servers(value)
+        except BadRequest as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        try:
+            database_address(value.get_secret_value())
+        except BadRequest as error:
+            raise ValueError(str(error)) from error
+        return value
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment. Raises LastseenError, which names each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{_variable(one['loc'][0])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+        )
+        # Without its cause, which quotes what was given: that may be a secret.
+        raise LastseenError(wrong) from None
+
+
+def _variable(field: object) -> str:
+    return "INSTANCE_ID" if field == "INSTANCE_ID" else f"LASTSEEN_{str(field).upper()}"

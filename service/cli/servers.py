@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
+from service.addresses import bootstrap_servers, database_address
 from service.domain.errors import LastseenError
 from service.embedded import instance
 from service.embedded.errors import EmbeddedError
-from service.settings import Settings
+from service.settings import read_settings
 
 T = TypeVar("T")
 
@@ -48,17 +49,26 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
         topic: str | None,
         **options: object,
     ) -> None:
-        command(find_servers(data_dir, kafka, database_url, topic), **options)
+        try:
+            servers = find_servers(data_dir, kafka, database_url, topic)
+        except LastseenError as error:
+            raise click.ClickException(str(error)) from error
+        command(servers, **options)
 
     return wrapped
 
 
 def find_servers(data_dir: Path | None, kafka: str | None, database_url: str | None, topic: str | None) -> Servers:
-    """The servers named by the options, else by the data directory, else by the environment."""
+    """The servers named by the options, else by the data directory, else by the environment.
+
+    Raises ClickException, LastseenError.
+    """
+    if database_url is not None:
+        database_address(database_url)
     if kafka is not None:
-        return Servers(kafka, topic or Settings().topic, database_url)
+        return Servers(bootstrap_servers(kafka), topic or read_settings().topic, database_url)
     if data_dir is None and "LASTSEEN_KAFKA" in os.environ:
-        settings = Settings()
+        settings = read_settings()
         url = database_url or settings.database_url.get_secret_value()
         return Servers(settings.kafka, topic or settings.topic, url)
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -82,6 +83,32 @@ async def test_servers_that_are_away_or_unknown_are_said_in_a_sentence(tmp_path:
         done = await lastseen(*arguments)
         assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["topics", "list", "--kafka", "foo:bar"], {}, "Kafka's address has to look like host:9092"),
+        (["topics", "list", "--kafka", "[::1"], {}, "Kafka's address has to look like host:9092"),
+        (["topics", "list", "--kafka", "no-such-host.invalid:9092"], {}, "does not answer"),
+        (["topics", "list"], {"LASTSEEN_KAFKA": "foo:bar"}, "LASTSEEN_KAFKA: Kafka's address"),
+        (
+            ["lag", "--kafka", "127.0.0.1:1", "--database-url", "postgresql://x:hidden@127.0.0.1:abc/z"],
+            {},
+            "the database address must look like",
+        ),
+        (["lag", "--kafka", "127.0.0.1:1"], {"LASTSEEN_LOOK_BACK": "x"}, "LASTSEEN_LOOK_BACK: Input should be"),
+    ],
+)
+async def test_addresses_and_settings_that_are_wrong_are_said_in_a_sentence(
+    arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    done = await lastseen(*arguments, env=os.environ | environment)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "hidden" not in done.stderr
 
 
 async def test_lag_counts_what_is_behind_and_what_was_passed_over(
