@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Offsets per partition that a node reads back when it starts."""
     high_water_bytes: int = Field(default=256 * 1024, ge=1024)
     """What may wait in a connection before its subscriptions fall behind."""
+    direct_writes: bool = True
+    """Whether frames go to the server's transport as they are; else through ASGI, as on any other server."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     """The longest message that a client may send."""
     max_subscriptions: int = Field(default=10_000, ge=1)

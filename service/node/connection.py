@@ -215,6 +215,8 @@ class Connection:
             self._send(protocol.fell_behind([channel], self.node.head.token))
 
     def _begin_live(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
+        if self._is_gone:
+            return None  # it went while the request was judged
         joined = self.subscriptions.begin(channel, head)
         if joined is None:
             self.node.fanout.add(channel, self)
@@ -222,6 +224,8 @@ class Connection:
 
     def _catch_up(self, channels: Sequence[str], beginning: Beginning) -> None:
         """Start the channels together, as the client asked: its stream begins with the gaps."""
+        if self._is_gone:
+            return  # it went while the request was judged
         for channel in channels:
             self.node.fanout.remove(channel, self)
         group = self.subscriptions.start(channels, beginning.cursor, asked=True)
@@ -267,7 +271,7 @@ class Connection:
         for partition, offset in page.served.items():
             group.served(partition, offset)
         if frames:
-            self._port.write(b"".join(frames))
+            self._write(b"".join(frames))
 
     def deliver_window(self, group: CatchUp) -> bool:
         """Send what the window holds next; True once the head is reached and the channels are live.

@@ -1,16 +1,19 @@
-"""A connection carried by an ASGI WebSocket: what is written waits in a bounded outbox for one sender."""
+"""A connection carried by any ASGI server's WebSocket: what is written waits in an outbox for one sender."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from service.domain.frames import payloads
+from service.web.carrier import GOODBYE_SECONDS
 
 
 class AsgiPort:
-    """The outbox of one WebSocket, emptied by `send_all`.
+    """The outbox of one WebSocket, emptied by a task that lives as long as this is entered.
 
     Its bound is the node's: live subscriptions fall behind and replays wait once `buffered` passes the
     high-water mark, so what can still be added is one step's frames and the answers to one request.
@@ -28,6 +31,19 @@ class AsgiPort:
         self._wake = asyncio.Event()
         self._close: tuple[int, str] | None = None
         self._aborted = False
+        self._sending: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._sending = asyncio.create_task(self._send_all(), name="send")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._close is not None:
+            await asyncio.wait([self._sending], timeout=GOODBYE_SECONDS)
+        self._sending.cancel()
+        await asyncio.gather(self._sending, return_exceptions=True)
 
     def write(self, frames: bytes) -> None:
         """Put ready frames into the outbox."""
@@ -56,7 +72,7 @@ class AsgiPort:
         self._drained()
         self._ending()
 
-    async def send_all(self) -> None:
+    async def _send_all(self) -> None:
         """Send until closed, aborted or the client is gone."""
         try:
             while not self._aborted:
@@ -71,9 +87,8 @@ class AsgiPort:
                     break
                 self._wake.clear()
                 await self._wake.wait()
-            if self._websocket.application_state is WebSocketState.CONNECTED:
-                code, reason = self._close or (1001, "")
-                await self._websocket.close(code, reason)
+            if self._close is not None and self._websocket.application_state is WebSocketState.CONNECTED:
+                await self._websocket.close(*self._close)
         except (WebSocketDisconnect, OSError, RuntimeError):
             # The client is gone (RuntimeError: Starlette's word for a send after that); the reader ends too.
             self.abort()

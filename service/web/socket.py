@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from fastapi import APIRouter, WebSocket
 from lastseen import close_codes
@@ -12,12 +13,16 @@ from service.domain.protocol import SUBPROTOCOL
 from service.node.connection import Connection
 from service.node.node import Node
 from service.ports import Authenticator
+from service.settings import Settings
 from service.web.asgi_port import AsgiPort
+from service.web.carrier import Carrier
+from service.web.transport import EXTENSION, WebSocketTransport
+from service.web.transport_port import TransportPort
 
 _log = logging.getLogger(__name__)
 _BEARER = "bearer."
-_GOODBYE_SECONDS = 5.0
-"""How long a client that does not read is given to take the close frame."""
+_AT_ONCE = 0.0
+"""A time of the loop's clock that has passed."""
 
 router = APIRouter()
 
@@ -35,37 +40,48 @@ async def websocket(socket: WebSocket) -> None:
         await socket.close(close_codes.POLICY, str(error))
         return
     connection: Connection | None = None
-    closing = asyncio.timeout(None)
-    conversing = False
+    conversation = asyncio.timeout(None)
+    is_conversing = False
 
     def drained() -> None:
         if connection is not None:
             connection.drained()
 
-    def end_soon() -> None:
+    def end() -> None:
         if connection is not None:
             connection.gone()
-        # Once it has run out, or before it runs, there is nothing to reschedule.
-        if conversing and not closing.expired():
-            closing.reschedule(asyncio.get_running_loop().time() + _GOODBYE_SECONDS)
+        # Before it begins, and once it is ending, there is nothing to cut short.
+        if is_conversing and not conversation.expired():
+            conversation.reschedule(_AT_ONCE)
 
-    port = AsgiPort(socket, node.services.low_water, drained, end_soon)
+    port = _carrier(socket, node.services.settings, node.services.low_water, drained, end)
     connection = node.connect(port, identity)
     if connection is None:
         await socket.close(close_codes.TOO_MANY, "Too many connections")
         return
-    sending = asyncio.create_task(port.send_all(), name=f"send {connection.id}")
     try:
-        async with closing:
-            conversing = True
-            await _converse(socket, connection)
-    except TimeoutError:
-        _log.info("connection %s did not take its close frame", connection.id)
+        async with port:
+            try:
+                async with conversation:
+                    is_conversing = True
+                    await _converse(socket, connection)
+            except TimeoutError:
+                pass  # ended from this side
+            finally:
+                is_conversing = False
+                connection.gone()
     finally:
-        conversing = False
         node.disconnect(connection)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+
+
+def _carrier(
+    socket: WebSocket, settings: Settings, low_water: int, drained: Callable[[], None], end: Callable[[], None]
+) -> Carrier:
+    """The server's own transport where it shows it, else the ASGI interface."""
+    protocol = socket.scope.get("extensions", {}).get(EXTENSION) if settings.direct_writes else None
+    if isinstance(protocol, WebSocketTransport):
+        return TransportPort(socket, protocol, low_water, drained, end)
+    return AsgiPort(socket, low_water, drained, end)
 
 
 async def _converse(socket: WebSocket, connection: Connection) -> None:
@@ -76,14 +92,11 @@ async def _converse(socket: WebSocket, connection: Connection) -> None:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if not connection.is_gone:
-                text = message.get("text")
-                await connection.receive(text if text is not None else message.get("bytes") or b"")
+            text = message.get("text")
+            await connection.receive(text if text is not None else message.get("bytes") or b"")
     except LastseenError:
         _log.exception("connection %s failed", connection.id)
         connection.close(close_codes.INTERNAL_ERROR, "Internal server error")
-        while (await socket.receive())["type"] != "websocket.disconnect":
-            pass
 
 
 def _identify(socket: WebSocket, authenticator: Authenticator) -> Identity:

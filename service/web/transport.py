@@ -1,11 +1,14 @@
-"""uvicorn's WebSocket, hardened against clients that take nothing and clients that send nonsense."""
+"""uvicorn's WebSocket, hardened against clients that take nothing or send nonsense, and open to ready frames."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from lastseen import close_codes
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
+EXTENSION: Final = "lastseen.transport"
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long what is written may take to leave once the conversation has ended."""
 _SHUTDOWN_SECONDS: Final = 0.5
@@ -22,6 +25,26 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     _dropping: asyncio.TimerHandle | None = None
     _is_lost = False
+    _drained: Callable[[], None] | None = None
+
+    def handle_connect(self, event: Request) -> None:
+        """Take the hand-shake on; the application finds this protocol among the extensions of its scope."""
+        super().handle_connect(event)
+        if not self.handshake_complete:
+            extensions = cast(dict[str, object], self.scope["extensions"])
+            extensions[EXTENSION] = self
+
+    def watch_buffer(self, low_water: int, drained: Callable[[], None]) -> None:
+        """From now on call `drained` whenever the bytes waiting in the transport have fallen to `low_water`."""
+        self._drained = drained
+        # One mark: between two the transport would say nothing to who waits for the lower.
+        self.transport.set_write_buffer_limits(high=low_water, low=low_water)
+
+    def resume_writing(self) -> None:
+        """The buffer has fallen to the mark."""
+        super().resume_writing()
+        if self._drained is not None:
+            self._drained()
 
     async def run_asgi(self) -> None:
         """Run the conversation, and begin to count at its end."""
