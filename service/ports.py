@@ -114,7 +114,9 @@ class History(Protocol):
 
         A page shorter than `limit` may still be followed by more: it is finished when `served` has
         reached `upto` everywhere. Each call gets further in at least one partition that is not done,
-        provided that coverage reaches `upto`.
+        provided that coverage reaches `upto`. A partition left out of `after` begins where coverage does.
+
+        Raises HistoryUnavailable too where what follows `after` was dropped: coverage has moved, ask for it again.
         """
         ...
 

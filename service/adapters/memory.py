@@ -219,9 +219,15 @@ class MemoryHistory:
         served = {partition: after.get(partition, -1) for partition in upto}
         found: list[Record] = []
         for partition in sorted(upto):
-            if partition not in self._coverage:
+            if partition not in self._coverage or upto[partition] <= served[partition]:
                 continue
-            end = min(upto[partition], self._coverage[partition].next - 1)
+            held = self._coverage[partition]
+            if served[partition] + 1 < held.first and (partition in after or held.first == held.next):
+                raise HistoryUnavailable(
+                    f"what follows offset {served[partition]} of partition {partition} was dropped from the history",
+                    retry_after=0.2,
+                )
+            end = min(upto[partition], held.next - 1)
             for record in self._records.get(partition, ()):
                 if served[partition] < record.offset <= end and not wanted.isdisjoint(record.channels):
                     found.append(record)

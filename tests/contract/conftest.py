@@ -16,7 +16,7 @@ from lastseen.record import encode
 from consumers.partition import Partition
 from service.adapters.kafka.log import open_log
 from service.adapters.memory import MemoryHistory, MemoryLog
-from service.adapters.postgres.days import ensure_days
+from service.adapters.postgres.days import drop_days, ensure_days
 from service.adapters.postgres.history import PostgresHistory, open_history
 from service.adapters.postgres.log_store import LogStore
 from service.adapters.postgres.pool import open_pool
@@ -126,16 +126,29 @@ class HistoryUnderTest:
 
     async def next_day(self) -> None:
         """What is copied from now on is of a later day."""
+        raise NotImplementedError
+
+    async def drop_days(self) -> None:
+        """Retention: drop all days but the present one."""
+        raise NotImplementedError
 
 
 class TwinHistory(HistoryUnderTest):
     def __init__(self, look_back: int) -> None:
         log = MemoryLog(PARTITIONS)
         self.twin = MemoryHistory(log, look_back)
+        self.day_begins: dict[int, int] = {}
         super().__init__(self.twin, log, look_back)
 
     async def project(self, upto: dict[int, int] | None = None) -> None:
         await self.twin.project(upto)
+
+    async def next_day(self) -> None:
+        self.day_begins = {number: held.next for number, held in (await self.twin.coverage()).items()}
+
+    async def drop_days(self) -> None:
+        for number, offset in self.day_begins.items():
+            self.twin.drop_below(number, offset)
 
 
 class RealHistory(HistoryUnderTest):
@@ -174,6 +187,10 @@ class RealHistory(HistoryUnderTest):
             for found in sorted(days):
                 for table in ("log", "log_bucket"):
                     await connection.execute(f"UPDATE {table} SET bucket = $1 WHERE bucket = $2", found - day, found)
+
+    async def drop_days(self) -> None:
+        today = await self.pool.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+        await drop_days(self.pool, today, look_back=self.look_back)
 
 
 LOOK_BACK = 50

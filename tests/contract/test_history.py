@@ -7,9 +7,10 @@ import pytest
 from lastseen.envelope import Event
 
 from service.domain.duplicates import LookBack, Seen
+from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record, read_record
 from service.ports import Coverage, TaskFacts
-from tests.contract.conftest import PARTITIONS, HistoryUnderTest
+from tests.contract.conftest import LOOK_BACK, PARTITIONS, HistoryUnderTest
 from tests.events import task_events
 from tests.raw import task_event
 
@@ -192,6 +193,53 @@ async def test_a_look_back_over_several_days(copied: HistoryUnderTest) -> None:
     for partition, (_, next_) in (await copied.log.bounds()).items():
         seen = await copied.history.look_back(partition, 0, next_)
         assert [one.offset for one in seen] == [raw.offset for raw in copied.log._partitions[partition].records]
+
+
+async def test_a_page_never_claims_what_was_dropped(copied: HistoryUnderTest) -> None:
+    await fill(copied, 400, 6)
+    before = await copied.history.coverage()
+    seen = {p: await copied.history.look_back(p, held.next - LOOK_BACK, held.next) for p, held in before.items()}
+    await copied.next_day()
+    for number in range(40):
+        copied.add(task_event(data={"n": number}), number % PARTITIONS)
+    await copied.project()
+    await copied.drop_days()
+    coverage = await copied.history.coverage()
+    ends = {p: held.next - 1 for p, held in coverage.items()}
+    assert {p: held.first for p, held in coverage.items()} == {p: held.next for p, held in before.items()}
+    for after in (-1, 3):
+        for partition, end in ends.items():
+            with pytest.raises(HistoryUnavailable, match=f"offset {after} of partition {partition} was dropped"):
+                await copied.history.page(CHANNELS, {partition: after}, {partition: end}, 100)
+    firsts = {p: held.first - 1 for p, held in coverage.items()}
+    channels = ["task:t", *CHANNELS]
+    found = await read_all(copied, channels, firsts, ends, 7)
+    assert found == expected(copied, channels, firsts, ends)
+    assert len(found) == 40
+    page = await copied.history.page(channels, {}, ends, 1_000)
+    assert (page.records, page.served) == (found, ends), "left out, a partition begins where coverage does"
+    # The void rule looks back over days that are gone.
+    for partition, held in before.items():
+        looked = await copied.history.look_back(partition, held.next - LOOK_BACK + 10, held.next)
+        assert list(looked) == [one for one in seen[partition] if one.offset >= held.next - LOOK_BACK + 10]
+
+
+async def test_where_all_days_were_dropped_nothing_is_claimed(copied: HistoryUnderTest) -> None:
+    for number in range(20):
+        copied.add(task_event(data={"n": number}), 0)
+    await copied.project()
+    await copied.next_day()
+    await copied.drop_days()
+    assert (await copied.history.coverage())[0] == Coverage(20, 20)
+    for after in ({0: -1}, {0: 4}, {0: 18}, {}):
+        with pytest.raises(HistoryUnavailable, match="was dropped"):
+            await copied.history.page(["task:t"], after, {0: 19}, 10)
+    assert (await copied.history.page(["task:t"], {0: 19}, {0: 30}, 10)).served == {0: 19}
+    copied.add(task_event(), 0)
+    await copied.project()
+    await copied.drop_days()
+    assert (await copied.history.coverage())[0] == Coverage(20, 21)
+    assert [r.offset for r in (await copied.history.page(["task:t"], {0: 19}, {0: 20}, 10)).records] == [20]
 
 
 async def test_what_is_known_of_a_task(copied: HistoryUnderTest) -> None:

@@ -1,8 +1,10 @@
 """The port `History` on the Postgres log."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import asyncpg
@@ -13,6 +15,7 @@ from service.adapters.postgres.page_query import page_query
 from service.adapters.postgres.pool import Connection, answering, open_pool
 from service.adapters.postgres.rows import record_of
 from service.domain.duplicates import Seen
+from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record
 from service.ports import Coverage, HistoryPage, TaskFacts
 
@@ -21,24 +24,39 @@ LOG_PROJECTION = "log"
 MOST_DAYS = 64
 """Day partitions that one query opens at most."""
 
+# A day whose table somebody dropped by hand covers nothing, whatever `log_bucket` says.
 _COVERAGE = """
-    SELECT o.partition, coalesce(b.first_offset, o.first_offset) AS first, o.next_offset AS next
+    SELECT o.partition, greatest(o.first_offset, coalesce(b.first_offset, o.next_offset)) AS first,
+        o.next_offset AS next
     FROM projection_offset o
     LEFT JOIN LATERAL (
         SELECT first_offset FROM log_bucket
-        WHERE epoch = o.epoch AND partition = o.partition ORDER BY bucket LIMIT 1
+        WHERE epoch = o.epoch AND partition = o.partition
+        AND to_regclass('log_' || to_char(bucket, 'YYYYMMDD')) IS NOT NULL
+        ORDER BY bucket LIMIT 1
     ) b ON true
     WHERE o.projection = $2 AND o.epoch = $1
 """
 _HOLES = "SELECT partition, first_offset, next_offset FROM hole WHERE epoch = $1 ORDER BY partition, first_offset"
 _DAYS = """
-    SELECT w.partition, b.bucket, b.last_offset
+    SELECT w.partition, b.bucket, b.first_offset, b.last_offset
     FROM unnest($2::int[], $3::bigint[]) AS w(partition, after)
     CROSS JOIN LATERAL (
-        SELECT bucket, last_offset FROM log_bucket
+        SELECT bucket, first_offset, last_offset FROM log_bucket
         WHERE epoch = $1 AND partition = w.partition AND last_offset > w.after
+        AND to_regclass('log_' || to_char(bucket, 'YYYYMMDD')) IS NOT NULL
         ORDER BY bucket LIMIT $4
     ) b
+"""
+# In one statement: the log writer may move both meanwhile.
+_WITHOUT_DAYS = """
+    SELECT min(o.partition) FROM projection_offset o
+    JOIN unnest($3::int[], $4::bigint[]) AS w(partition, after) ON w.partition = o.partition
+    WHERE o.projection = $2 AND o.epoch = $1 AND o.next_offset > w.after + 1 AND NOT EXISTS (
+        SELECT FROM log_bucket
+        WHERE epoch = $1 AND partition = w.partition AND last_offset > w.after
+        AND to_regclass('log_' || to_char(bucket, 'YYYYMMDD')) IS NOT NULL
+    )
 """
 _DAYS_OF_RANGE = """
     SELECT min(bucket), max(bucket) FROM log_bucket
@@ -103,7 +121,7 @@ class PostgresHistory:
         days = 1
         with answering():
             async with self._pool.acquire() as connection:
-                while slice_ := await self._next_slice(connection, served, upto, days):
+                while slice_ := await self._next_slice(connection, served, upto, after.keys(), days):
                     rows = await connection.fetch(
                         query,
                         self._epoch,
@@ -123,20 +141,33 @@ class PostgresHistory:
         return HistoryPage((), served)
 
     async def _next_slice(
-        self, connection: Connection, served: Mapping[int, int], upto: Mapping[int, int], days: int
+        self,
+        connection: Connection,
+        served: Mapping[int, int],
+        upto: Mapping[int, int],
+        begun: Collection[int],
+        days: int,
     ) -> _Slice | None:
         open_ = sorted(partition for partition in upto if served[partition] < upto[partition])
         if not open_:
             return None
-        rows = await connection.fetch(_DAYS, self._epoch, open_, [served[partition] for partition in open_], days)
+        reached = [served[partition] for partition in open_]
+        rows = await connection.fetch(_DAYS, self._epoch, open_, reached, days)
         if not rows:
+            gone = await connection.fetchval(_WITHOUT_DAYS, self._epoch, LOG_PROJECTION, open_, reached)
+            if gone is not None:
+                raise _gone(gone, served[gone])
             return None
+        for partition, of_partition in groupby(rows, key=itemgetter(0)):
+            # The days of a partition leave out no offset, so what lies before the first one is gone.
+            if partition in begun and next(of_partition)["first_offset"] > served[partition] + 1:
+                raise _gone(partition, served[partition])
         chosen = sorted({row["bucket"] for row in rows})[:days]
         ranges: dict[int, tuple[int, int]] = {}
-        for partition, bucket, last in rows:
+        for partition, bucket, _, last in rows:
             if bucket <= chosen[-1]:
-                reached = ranges.get(partition, (0, -1))[1]
-                ranges[partition] = (served[partition], min(upto[partition], max(last, reached)))
+                end = ranges.get(partition, (0, -1))[1]
+                ranges[partition] = (served[partition], min(upto[partition], max(last, end)))
         return _Slice(chosen[0], chosen[-1], ranges)
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
@@ -155,6 +186,12 @@ class PostgresHistory:
                     return None
                 ended = await connection.fetchval(_ENDED, task_id, self._epoch)
         return TaskFacts(row["project"], row["user"], ended)
+
+
+def _gone(partition: int, after: int) -> HistoryUnavailable:
+    return HistoryUnavailable(
+        f"what follows offset {after} of partition {partition} was dropped from the history", retry_after=0.2
+    )
 
 
 def _serve(served: dict[int, int], slice_: _Slice, rows: Sequence[asyncpg.Record], limit: int) -> None:

@@ -58,6 +58,11 @@ _COVER = """
     FROM unnest($2::int[], $3::date[], $4::bigint[], $5::bigint[]) AS b(partition, bucket, first, next)
     ON CONFLICT (epoch, partition, bucket) DO UPDATE SET last_offset = excluded.last_offset
 """
+# Only what is written to yet: a day that was dropped must not come back, empty, as if it held something.
+_LATEST_DAYS = """
+    SELECT DISTINCT max(bucket) AS bucket FROM log_bucket WHERE epoch = $1
+    GROUP BY partition HAVING max(bucket) > (now() AT TIME ZONE 'UTC')::date
+"""
 _HOLE = """
     INSERT INTO hole (epoch, partition, first_offset, next_offset, reason) VALUES ($1, $2, $3, $4, $5)
 """
@@ -133,7 +138,7 @@ class LogStore:
         """Take away what made Postgres refuse the batches."""
         if isinstance(refusal, asyncpg.CheckViolationError) and not refusal.constraint_name:
             # "No partition of relation found for row": the day came, or the clock was set back, while none ran.
-            rows = await connection.fetch("SELECT DISTINCT bucket FROM log_bucket WHERE epoch = $1", self._epoch)
+            rows = await connection.fetch(_LATEST_DAYS, self._epoch)
             await ensure_days(connection, [row["bucket"] for row in rows])
             return
         logger.warning("Postgres refused a batch, looking for the record: %s", refusal)

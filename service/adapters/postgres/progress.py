@@ -10,8 +10,10 @@ from service.adapters.postgres.pool import answering
 
 _PROGRESS = """
     SELECT o.partition, o.next_offset, o.absent,
-        (SELECT count(*) FROM void v WHERE v.epoch = o.epoch AND v.partition = o.partition),
-        (SELECT count(*) FROM quarantine q WHERE q.epoch = o.epoch AND q.partition = o.partition),
+        (SELECT count(*) FROM void v WHERE v.epoch = o.epoch AND v.partition = o.partition
+         AND v."offset" >= o.first_offset),
+        (SELECT count(*) FROM quarantine q WHERE q.epoch = o.epoch AND q.partition = o.partition
+         AND q."offset" >= o.first_offset),
         (SELECT coalesce(sum(h.next_offset - h.first_offset), 0)::bigint FROM hole h
          WHERE h.epoch = o.epoch AND h.partition = o.partition)
     FROM projection_offset o WHERE o.projection = $2 AND o.epoch = $1
@@ -19,7 +21,10 @@ _PROGRESS = """
 
 
 class Progress(NamedTuple):
-    """Of one partition: the next offset to be copied, and how many offsets below it are not rows, by reason."""
+    """Of one partition: the next offset to be copied, and how many offsets below it are not rows, by reason.
+
+    Those of dropped days are not counted.
+    """
 
     next: int
     absent: int

@@ -93,7 +93,7 @@ log_bucket = Table(
     Column("last_offset", BigInteger, nullable=False),
     PrimaryKeyConstraint("epoch", "partition", "bucket", name="log_bucket_pkey"),
 )
-"""What each day covers, void records and holes and all: a partition's ranges tile `[0, next_offset)`."""
+"""What each day covers, void records and holes and all: a partition's ranges tile `[first_offset, next_offset)`."""
 
 void = Table(
     "void",
@@ -106,7 +106,10 @@ void = Table(
     Column("ended_task", _text()),
     PrimaryKeyConstraint("epoch", "partition", "offset", name="void_pkey"),
 )
-"""The records passed over by the void rule; the next look-back is loaded from here too."""
+"""The records passed over by the void rule; the next look-back is loaded from here too.
+
+Below `first_offset` also the ids of dropped days that lie within the look-back, whose `why` is `dropped`.
+"""
 
 quarantine = Table(
     "quarantine",
@@ -155,10 +158,11 @@ projection_offset = Table(
     Column("absent", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("projection", "epoch", "partition", name="projection_offset_pkey"),
 )
-"""How far a projection has come: the fence of its writers.
+"""How far a projection has come: the fence of its writers. `first_offset` rises as days are dropped.
 
 `absent` counts the offsets that Kafka passed without a record (control records, aborted ones). For the log
-writer, per partition: rows + void + quarantined + holes + absent = next_offset - first_offset.
+writer, per partition and from `first_offset` on: rows + void + quarantined + holes + absent =
+next_offset - first_offset.
 """
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
