@@ -61,7 +61,7 @@ class Postgres:
 
     @property
     def _cluster(self) -> Path:
-        return self.folder / "data"
+        return cluster_in(self.folder)
 
     async def prepare(self) -> None:
         """Makes the cluster when there is none. Raises StartError, OSError."""
@@ -90,7 +90,13 @@ class Postgres:
         )
 
     async def make_database(self) -> None:
-        """Makes the role OWNER and its DATABASE, on the running server, when they are missing."""
+        """Makes the role OWNER and its DATABASE, on the running server, when they are missing. Raises StartError."""
+        try:
+            await self._make_database()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StartError(f"Postgres could not make its database: {error} (log: {self.log})") from error
+
+    async def _make_database(self) -> None:
         admin = await asyncpg.connect(self.url(ADMIN, "postgres"))
         try:
             if not await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", OWNER):
@@ -166,10 +172,21 @@ class Postgres:
     async def _ready(self) -> bool:
         try:
             connection = await asyncpg.connect(self.url(ADMIN, "postgres"), timeout=2)
-        except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+            await connection.close(timeout=2)
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise StartError(
+                f"Postgres in {self.folder} does not take the password that is kept for it ({error}): "
+                "put back the `postgres-password` it was made with, or choose another --data-dir."
+            ) from error
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            # It isn't there yet, or went away in the middle of the hand-shake.
             return False
-        await connection.close()
         return True
+
+
+def cluster_in(folder: Path) -> Path:
+    """Where the cluster of `folder` is, once it is made."""
+    return folder / "data"
 
 
 def _environment() -> dict[str, str]:

@@ -109,7 +109,7 @@ class Supervisor:
             await asyncio.wait({ended, asked}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             why = reason(kept.child.log, kept.log_start)
             if asked.done():
-                asked.result()
+                _answer(asked, name, why)
             elif ended.done():
                 raise StartError(f"{name} ended at its start ({describe(ended.result())}){why}")
             else:
@@ -157,6 +157,15 @@ class Supervisor:
             for one in batch:
                 children.forget(one.child.name, self._run_dir)
         self._batches.clear()
+
+
+def _answer(asked: asyncio.Task[None], name: str, why: str) -> None:
+    error = asked.exception()
+    if isinstance(error, StartError):
+        raise error
+    if error is not None:
+        # Whatever it was, another start may go better: it must not end those that run.
+        raise StartError(f"{name} can't be asked whether it is ready: {error!r}{why}") from error
 
 
 async def _poll(child: Child) -> None:

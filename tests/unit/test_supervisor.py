@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -106,6 +106,40 @@ async def test_a_killed_child_is_told_and_started_again(tmp_path: Path) -> None:
         assert second != first
     assert told[0] == "worker ended (killed by SIGKILL); starting it again in 0.2 s"
     assert changes == [{"worker": first}, {"worker": second}]
+
+
+async def test_a_question_that_fails_ends_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    answers: Iterator[bool | Exception] = iter(
+        [True, ConnectionResetError("in the hand-shake"), ValueError("of any kind"), True]
+    )
+
+    async def ready() -> bool:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with Supervisor(tmp_path, tell=told.append) as supervisor:
+        await supervisor.start(python("server", SLEEPS, tmp_path, ready=ready), python("other", SLEEPS, tmp_path))
+        other = supervisor.pids["other"]
+        os.kill(supervisor.pids["server"], signal.SIGKILL)
+        await until(lambda: "server runs again" in told, what="the restart")
+        assert supervisor.pids["other"] == other
+        assert psutil.pid_exists(other)
+    assert sum("can't be asked whether it is ready: ConnectionResetError('in the hand-shake')" in line for line in told)
+    assert sum("can't be asked whether it is ready: ValueError('of any kind')" in line for line in told)
+    ends = [line for line in told if "ended" in line]
+    assert [line.rpartition("again in ")[2] for line in ends] == ["0.2 s", "0.4 s", "0.8 s"]
+
+
+async def test_a_question_that_fails_at_the_start_is_a_start_error(tmp_path: Path) -> None:
+    async def ready() -> bool:
+        raise ValueError("no such thing")
+
+    async with Supervisor(tmp_path, tell=print) as supervisor:
+        with pytest.raises(StartError, match="worker can't be asked whether it is ready: ValueError"):
+            await supervisor.start(python("worker", SLEEPS, tmp_path, ready=ready))
 
 
 async def test_the_back_off_doubles_while_a_child_keeps_failing(tmp_path: Path) -> None:
