@@ -10,9 +10,12 @@ from typing import Protocol
 
 from service.embedded import free_ports, jars, orphans, postgres_home
 from service.embedded.data_dir import DataDir
+from service.embedded.errors import DataDirError
 from service.embedded.kafka import Broker, Kafka
-from service.embedded.postgres import ADMIN, Postgres
+from service.embedded.postgres import ADMIN, Postgres, cluster_in
 from service.embedded.supervisor import Supervisor
+
+PASSWORD = "postgres-password"  # noqa: S105 (a file's name)
 
 
 class Progress(Protocol):
@@ -79,12 +82,20 @@ def _place(data_dir: DataDir, logs: Path, durable: bool) -> tuple[Postgres, list
     ports = free_ports.choose(1 + 2 * count, data_dir.stamp.ports)
     data_dir.keep_ports(ports)
     user = postgres_home.run_as()
+    folder = postgres_home.cluster_folder(data_dir.path, data_dir.stamp.id, user)
+    password = data_dir.path / PASSWORD
+    if cluster_in(folder).exists() and not password.exists():
+        # A new one would be refused, and hide that the old one is gone.
+        raise DataDirError(
+            f"{password} is missing, and without it nobody can log in to the database in {folder}: "
+            "put it back from a copy, or choose another --data-dir."
+        )
     postgres = Postgres(
-        folder=postgres_home.cluster_folder(data_dir.path, data_dir.stamp.id, user),
+        folder=folder,
         programs=postgres_home.programs(user),
         user=user,
         port=ports[0],
-        password=data_dir.secret("postgres-password"),
+        password=data_dir.secret(PASSWORD),
         log=logs / "postgres.log",
         durable=durable,
     )

@@ -21,6 +21,7 @@ from service.adapters.postgres.days import ensure_days
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.schema import log, metadata, upgrade
 from service.adapters.postgres.urls import sqlalchemy_url
+from service.domain.errors import HistoryUnavailable, LastseenError
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +125,26 @@ async def test_several_upgrade_at_once_in_threads_and_processes(empty: str, data
             group.create_task(asyncio.to_thread(upgrade, empty))
     assert [await process.wait() for process in processes] == [0, 0]
     assert await _catalog(empty) == await _catalog(database)
+
+
+async def test_a_schema_of_a_newer_version_is_refused_in_a_sentence(database: str) -> None:
+    await _execute(database, "UPDATE alembic_version SET version_num = '0099'")
+    with pytest.raises(LastseenError, match=r"not of this version of Lastseen \(.*0099.*\): run the version that made"):
+        await asyncio.to_thread(upgrade, database)
+
+
+async def test_a_database_that_refuses_is_said_in_a_sentence(postgres_url: str, empty: str) -> None:
+    url = urlsplit(empty)
+    wrong = url._replace(netloc=f"{url.username}:wrong@{url.hostname}:{url.port}").geturl()
+    with pytest.raises(LastseenError, match="password authentication failed"):
+        await asyncio.to_thread(upgrade, wrong)
+    with pytest.raises(HistoryUnavailable, match="can't be reached"):
+        await asyncio.to_thread(upgrade, "postgresql://nobody@127.0.0.1:1/none")
+    await _execute(empty, "CREATE TABLE log (something integer)")
+    with pytest.raises(LastseenError, match='"log" already exists; nothing was changed') as error:
+        await asyncio.to_thread(upgrade, empty)
+    assert "\n" not in str(error.value)
+    assert len((await _catalog(empty))["columns"]) == 1
 
 
 def _alembic(*arguments: str, url: str | None) -> subprocess.CompletedProcess[str]:

@@ -127,6 +127,26 @@ async def test_nothing_is_left_when_the_supervisor_is_killed(up: Up) -> None:
     await until(lambda: not any(runs(pid) for pid in pids.values()), timeout=20, what="the end of all of them")
 
 
+async def test_what_a_data_dir_lacks_or_has_of_a_newer_version_is_one_sentence(up: Up) -> None:
+    if not runs(up.pids["supervisor"]):
+        await up.start()
+    connection = await asyncpg.connect(up.instance["database_url"])
+    await connection.execute("UPDATE alembic_version SET version_num = '0099'")
+    await connection.close()
+    await up.signal(signal.SIGTERM)
+    options = ("--data-dir", str(up.data_dir), "--port", str(up.port))
+    assert "the database's schema is not of this version of Lastseen" in await refused(*options)
+
+    password = up.data_dir / "postgres-password"
+    kept = password.read_text()
+    password.write_text("another\n")
+    assert "does not take the password that is kept for it" in await refused(*options)
+    password.unlink()
+    assert f"{password} is missing" in await refused(*options)
+    assert not password.exists(), "no new one hides that it is gone"
+    password.write_text(kept)
+
+
 async def refused(*options: str, **environment: str) -> str:
     """The one sentence with which `up` refuses to start."""
     status, output, errors = await lastseen("up", *options, **environment)

@@ -25,6 +25,10 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from service.adapters.postgres.pool import answering
+from service.domain.errors import LastseenError
 
 metadata = MetaData()
 
@@ -175,12 +179,29 @@ def upgrade(url: str) -> None:
     """Bring the database at `url` to the newest schema. Blocks: from a running loop, call it in a thread.
 
     Several at once are fine, in threads or in processes: one does it and the others find it done.
+    Raises LastseenError, which says what to do; HistoryUnavailable while the database does not answer.
     """
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["url"] = url
-    with _one_in_a_process:
-        command.upgrade(config, "head")
+    try:
+        with answering(), _one_in_a_process:
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise LastseenError(
+            f"the database's schema is not of this version of Lastseen ({error}): "
+            "run the version that made it, or a newer one, or name another database"
+        ) from error
+    except SQLAlchemyError as error:
+        raise LastseenError(
+            f"the database could not be brought to the newest schema: {_said(error)}; nothing was changed"
+        ) from error
+
+
+def _said(error: SQLAlchemyError) -> str:
+    """The database's own words, without the statement and whatever it holds."""
+    return str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
