@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from service.addresses import bootstrap_servers, database_address
+from service.cli.target import DEFAULT_DATA_DIR
 from service.domain.errors import LastseenError
 from service.embedded import instance
 from service.embedded.errors import EmbeddedError
@@ -36,7 +37,8 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
         envvar="LASTSEEN_DATA_DIR",
-        help="A local instance's folder: its servers are asked.  [default: LASTSEEN_KAFKA if set, else .lastseen]",
+        help="A local instance's folder: its servers are asked.  "
+        f"[default: LASTSEEN_KAFKA if set, else {DEFAULT_DATA_DIR}]",
     )
     @click.option("--kafka", metavar="HOST:PORT,…", help="Bootstrap addresses, instead of an instance's.")
     @click.option("--database-url", metavar="URL", help="postgresql://…, instead of an instance's.")
@@ -72,7 +74,7 @@ def find_servers(data_dir: Path | None, kafka: str | None, database_url: str | N
         url = database_url or settings.database_url.get_secret_value()
         return Servers(settings.kafka, topic or settings.topic, url)
     try:
-        found = instance.read(data_dir or Path(".lastseen"))
+        found = instance.read(data_dir or DEFAULT_DATA_DIR)
     except EmbeddedError as error:
         raise click.ClickException(f"{error} Or name the servers with --kafka and --database-url.") from error
     return Servers(found.kafka, topic or found.topic, database_url or found.database_url)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-DEFAULT_DATA_DIR = Path(".lastseen")
+DEFAULT_DATA_DIR = Path(os.environ.get("LASTSEEN_DEFAULT_DATA_DIR") or ".lastseen")
+"""Where an instance is looked for when nobody says; `./dev` names the clone's."""
 LOCAL_USER = "local"
 """Whom the tools of a local instance act as, unless a token says otherwise."""
 LOCAL_TTL = 3600

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from service.cli.target import DEFAULT_DATA_DIR
 from service.domain.errors import LastseenError
 from service.embedded.errors import EmbeddedError, StartError
 
@@ -21,7 +22,7 @@ NEARLY_NOTHING = 4 * 1024 * 1024
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="LASTSEEN_DATA_DIR",
-    default=Path(".lastseen"),
+    default=DEFAULT_DATA_DIR,
     show_default=True,
     show_envvar=True,
     help="Where everything is kept; made when it is missing. Another `up` on it continues the same log.",

@@ -49,6 +49,17 @@ async def test_topics_are_made_listed_and_described(kafka: str) -> None:
     assert "was there already" in again.stdout
 
 
+async def test_a_default_folder_is_taken_when_nothing_else_is_named(kafka: str, topic: str, data_dir: Path) -> None:
+    """As `./dev` has it: its folder counts only where neither another one nor Kafka is named."""
+    nowhere = {**os.environ, "LASTSEEN_DEFAULT_DATA_DIR": str(data_dir.parent / "none")}
+    missing = await lastseen("topics", "list", env=nowhere)
+    assert f"There is no instance in {data_dir.parent / 'none'}" in missing.stderr
+    for named in ({"LASTSEEN_KAFKA": kafka}, {"LASTSEEN_DATA_DIR": str(data_dir)}):
+        assert topic in (await lastseen("topics", "list", env=nowhere | named)).stdout.split()
+    default = nowhere | {"LASTSEEN_DEFAULT_DATA_DIR": str(data_dir)}
+    assert topic in (await lastseen("topics", "list", env=default)).stdout.split()
+
+
 async def test_creating_the_topic_of_the_events_starts_the_epoch(data_dir: Path, topic: str, database: str) -> None:
     done = await lastseen("topics", "create", "--data-dir", str(data_dir))
     assert done.returncode == 0, done.stderr
