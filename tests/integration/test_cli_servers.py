@@ -10,10 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from service.adapters.kafka.log import KafkaLog
 from service.adapters.postgres.pool import open_pool
+from service.domain.errors import BadRequest
 from service.embedded.instance import Instance
+from service.main import prepare
 from service.ports import Epoch
 from tests.events import records_of, task_events
 from tests.integration.conftest import LogWriters, until_written
@@ -47,6 +50,24 @@ async def test_topics_are_made_listed_and_described(kafka: str) -> None:
     assert shown.count("leader 1") == 3
     again = await lastseen("topics", "create", name, "--kafka", kafka)
     assert "was there already" in again.stdout
+
+
+async def test_a_topic_that_goes_by_its_producers_clocks_is_refused(kafka: str, database: str) -> None:
+    name = f"foreign-{uuid.uuid4().hex}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 2, 1)])
+    finally:
+        await admin.close()
+    done = await lastseen("topics", "create", name, "--kafka", kafka)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"topic {name} is there with message.timestamp.type=CreateTime" in done.stderr
+    assert "--add-config message.timestamp.type=LogAppendTime" in done.stderr
+    with pytest.raises(BadRequest, match="the log needs LogAppendTime"):
+        await prepare(kafka=kafka, database_url=database, topic=name, partitions=2, replication=1)
+    async with open_pool(database) as pool:
+        assert await pool.fetchval("SELECT count(*) FROM epoch") == 0
 
 
 async def test_a_default_folder_is_taken_when_nothing_else_is_named(kafka: str, topic: str, data_dir: Path) -> None:

@@ -16,12 +16,13 @@ from service.domain.errors import BadRequest, LogUnavailable
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
 """Room for a batch of several of the largest events with their headers."""
 DEFAULT_RETENTION_MS = 7 * 86_400_000
+TIMESTAMPS = "message.timestamp.type"
 SHOWN_CONFIGS = (
     "retention.ms",
     "retention.bytes",
     "min.insync.replicas",
     "max.message.bytes",
-    "message.timestamp.type",
+    TIMESTAMPS,
     "cleanup.policy",
 )
 
@@ -91,7 +92,7 @@ async def create_topic(
         partitions,
         replication,
         topic_configs={
-            "message.timestamp.type": "LogAppendTime",
+            TIMESTAMPS: "LogAppendTime",
             # With three copies an acknowledged record outlives any one broker.
             "min.insync.replicas": str(max(1, replication - 1)),
             "max.message.bytes": str(MAX_MESSAGE_BYTES),
@@ -113,19 +114,36 @@ async def create_topic(
 async def ensure_topic(
     bootstrap: str, topic: str, *, partitions: int = 12, replication: int = 1, timeout: float = 15.0
 ) -> TopicInfo:
-    """The topic, made where it isn't there, once all its partitions have a leader. Raises LogUnavailable."""
+    """The topic, made where it isn't there, once all its partitions have a leader.
+
+    Raises BadRequest where it is there and can't carry the log, LogUnavailable.
+    """
     await create_topic(bootstrap, topic, partitions=partitions, replication=replication)
     try:
         async with asyncio.timeout(timeout):
             while True:
                 found = await describe_topic(bootstrap, topic)
-                if found is not None and all(partition.leader >= 0 for partition in found.partitions):
+                # A broker that has only just heard of it does not know its settings yet.
+                if found is not None and found.config:
+                    _check_timestamps(found)
                     info = await read_topic(bootstrap, topic)
-                    if info is not None:
+                    if info is not None and all(partition.leader >= 0 for partition in found.partitions):
                         return info
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
-        raise LogUnavailable(f"topic {topic} has no leader for each partition after {timeout:g} s") from error
+        raise LogUnavailable(
+            f"topic {topic} does not show its settings and a leader for each partition after {timeout:g} s"
+        ) from error
+
+
+def _check_timestamps(topic: TopicDescription) -> None:
+    found = topic.config.get(TIMESTAMPS)
+    if found != "LogAppendTime":
+        raise BadRequest(
+            f"topic {topic.name} is there with {TIMESTAMPS}={found}, and the log needs LogAppendTime, or producers' "
+            f"clocks would decide what is old: set it (kafka-configs.sh --alter --topic {topic.name} --add-config "
+            f"{TIMESTAMPS}=LogAppendTime) before anything is appended, or name another topic"
+        )
 
 
 async def _run(bootstrap: str, ask: Callable[[KafkaAdminClient], T]) -> T:
