@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from service.embedded.errors import StartError
 from service.embedded.instance import Instance
 from service.embedded.stack import Progress, Stack, running
 from service.embedded.together import together
+from service.settings import read_settings
 
 CONSUMERS = ("log-writer",)
 """Each is run as the module `consumers.NAME`, its dashes being underscores there."""
 
 TOPIC = "events"
-PARTITIONS = 12
 OPEN_FILES = 1 << 20
 
 
@@ -43,7 +43,8 @@ class Wanted:
 
 
 async def run(wanted: Wanted, progress: Progress) -> None:
-    """Runs the instance until it is cancelled. Raises EmbeddedError, OSError."""
+    """Runs the instance until it is cancelled. Raises EmbeddedError, LastseenError, OSError."""
+    partitions = read_settings().partitions
     _raise_open_files()
     with open_data_dir(wanted.data_dir, wanted.brokers) as data_dir:
         # Whoever waits for this start must not take the last one's addresses for it.
@@ -54,8 +55,14 @@ async def run(wanted: Wanted, progress: Progress) -> None:
         try:
             async with running(data_dir, progress=progress, changed=written.changed) as stack:
                 progress.tell("preparing the database and the topic")
-                prepare = (await importing).prepare
-                await _serve(wanted, data_dir, stack, prepare, written, progress)
+                epoch = await (await importing).prepare(
+                    kafka=stack.kafka,
+                    database_url=stack.database_url,
+                    topic=TOPIC,
+                    partitions=partitions,
+                    replication=data_dir.stamp.brokers,
+                )
+                await _serve(wanted, data_dir, stack, epoch, written, progress)
         finally:
             await asyncio.gather(importing, return_exceptions=True)
 
@@ -64,17 +71,10 @@ async def _serve(
     wanted: Wanted,
     data_dir: DataDir,
     stack: Stack,
-    prepare: Callable[..., Awaitable[str]],
+    epoch: str,
     written: "_Written",
     progress: Progress,
 ) -> None:
-    epoch = await prepare(
-        kafka=stack.kafka,
-        database_url=stack.database_url,
-        topic=TOPIC,
-        partitions=PARTITIONS,
-        replication=data_dir.stamp.brokers,
-    )
     environment = {
         **os.environ,
         "LASTSEEN_KAFKA": stack.kafka,

@@ -24,7 +24,14 @@ def list_(servers: Servers) -> None:
 
 @topics.command()
 @click.argument("name", required=False)
-@click.option("--partitions", type=click.IntRange(1, 1000), default=12, show_default=True)
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1000),
+    envvar="LASTSEEN_PARTITIONS",
+    default=12,
+    show_default=True,
+    show_envvar=True,
+)
 @click.option("--replication", type=click.IntRange(1, 9), default=1, show_default=True, help="Copies of each record.")
 @click.option("--retention-days", type=click.IntRange(1, 3650), default=7, show_default=True, help="Kept in Kafka.")
 @with_servers

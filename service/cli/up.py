@@ -31,7 +31,12 @@ NEARLY_NOTHING = 4 * 1024 * 1024
 @click.option("--nodes", type=click.IntRange(1, 64), default=1, show_default=True, help="Nodes, on successive ports.")
 @click.option("--brokers", type=click.Choice(["1", "3"]), help="Kafka brokers of a new data directory.  [default: 1]")
 @click.option("--no-welcome", is_flag=True, help="Run no welcome task on an empty log.")
-@click.option("--allow", multiple=True, metavar="CMD", help="A program that `POST /tasks` may start; repeatable.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="CMD",
+    help="A program that may be started for others; repeatable. (Kept for the runner: nothing reads it yet.)",
+)
 def up(data_dir: Path, port: int, nodes: int, brokers: str | None, no_welcome: bool, allow: tuple[str, ...]) -> None:
     """Run Lastseen with a Kafka and a Postgres of its own on this machine, until Ctrl-C.
 

@@ -25,11 +25,13 @@ from tests.waiting import until
 async def up(open_folder: Path) -> AsyncIterator[Up]:
     """A running instance of two nodes, made from nothing."""
     up = Up(open_folder / "instance", "--nodes", "2")
-    try:
-        await up.start()
-        yield up
-    finally:
-        await up.close()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LASTSEEN_PARTITIONS", "5")
+        try:
+            await up.start()
+            yield up
+        finally:
+            await up.close()
 
 
 async def answers(up: Up) -> bool:
@@ -56,7 +58,7 @@ async def test_from_nothing_to_ready(up: Up) -> None:
     assert all(runs(pid) for pid in up.pids.values())
     assert await answers(up)
     async with AIOKafkaProducer(bootstrap_servers=instance["kafka"]) as producer:
-        assert len(await producer.partitions_for("events")) == 12
+        assert len(await producer.partitions_for("events")) == 5, "as LASTSEEN_PARTITIONS says"
 
 
 async def test_what_is_secret_is_its_owners_alone(up: Up) -> None:
@@ -168,6 +170,11 @@ async def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
 async def test_a_data_dir_of_another_version_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "lastseen.json").write_text('{"layout": 99}')
     assert "has layout 99, this Lastseen knows layout 1" in await refused("--data-dir", str(tmp_path))
+
+
+async def test_a_setting_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
+    said = await refused("--data-dir", str(tmp_path / "data"), LASTSEEN_PARTITIONS="0")
+    assert "LASTSEEN_PARTITIONS: Input should be greater than or equal to 1" in said
 
 
 async def test_a_missing_network_is_one_sentence(tmp_path: Path, open_folder: Path) -> None:
