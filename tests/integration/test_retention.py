@@ -1,8 +1,10 @@
 """Retention in Postgres: whole days go, and nothing claims that they are still there."""
 
 import asyncio
+import os
 import re
 import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -156,7 +158,7 @@ async def test_the_example_of_the_operations_page_drops_what_it_says(
     done = await asyncio.to_thread(
         subprocess.run,
         ["sh", "-c", example],
-        env=log_writers.environment,
+        env={**log_writers.environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=60,
