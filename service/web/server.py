@@ -1,8 +1,11 @@
 """The HTTP server: uvicorn, which says goodbye to WebSocket clients in our words before it shuts down."""
 
+import asyncio
 import logging
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,11 +16,26 @@ Drain = Callable[[], Awaitable[None]]
 
 
 class Server(uvicorn.Server):
-    """Runs `drain` before uvicorn closes its sockets: it would close them with 1012 and no reason."""
+    """Runs `drain` before uvicorn closes its sockets (with 1012 and no reason), and ends when all of it has."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
         super().__init__(config)
         self._drain = drain
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order on SIGINT or SIGTERM, and let the process go on to its own end.
+
+        uvicorn's own way raises the signal once more behind that, which would cut the rest off.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more clients, say goodbye to those there are, then shut down."""

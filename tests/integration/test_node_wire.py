@@ -281,7 +281,7 @@ async def test_a_node_that_ends_says_so(ground: Ground) -> None:
         node.process.send_signal(signal.SIGTERM)
         for client in (first, second):
             assert await client.end() == (1001, "Server is going away")
-        assert await node.process.wait() == -signal.SIGTERM
+        assert await node.process.wait() == 0
         assert time.monotonic() - began < 3
         assert "Traceback" not in node.said
 
@@ -294,7 +294,7 @@ async def test_a_node_ends_though_a_client_does_not_read(ground: Ground) -> None
             assert node.process is not None
             node.process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(3):
-                assert await node.process.wait() == -signal.SIGTERM
+                assert await node.process.wait() == 0
         assert "ERROR" not in node.said
 
 
