@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from lastseen import close_codes
 
+from service.domain.errors import LastseenError
 from service.domain.frames import message_frame
 from service.domain.identity import Identity
 from service.domain.protocol import ping
@@ -136,20 +137,27 @@ async def running(
     """A node that is ready: its window holds the newest records and its tail is reading.
 
     Raises LogUnavailable when Kafka does not answer. If the tail can't go on, the body is cancelled and
-    OffsetsGone comes out (in a group).
+    OffsetsGone comes out.
     """
     start = await find_start(log, history, settings.look_back, settings.window_offsets)
-    async with asyncio.TaskGroup() as tasks:
-        node = Node(settings, log, history, epoch, clock, start, tasks)
-        head = node.services.head
-        ends = {partition: held.next - 1 for partition, held in (await log.bounds()).items()}
-        owned = [tasks.create_task(node.tail.run(), name="tail"), tasks.create_task(node.beat(), name="heartbeat")]
-        await head.passed(ends)
-        _log.info("ready at %s, %d bytes in the window", head.token, node.services.window.bytes)
-        try:
-            yield node
-        finally:
-            node.abort()
-            node.puller.cancel()
-            for task in owned:
-                task.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            node = Node(settings, log, history, epoch, clock, start, tasks)
+            head = node.services.head
+            ends = {partition: held.next - 1 for partition, held in (await log.bounds()).items()}
+            owned = [tasks.create_task(node.tail.run(), name="tail"), tasks.create_task(node.beat(), name="heartbeat")]
+            await head.passed(ends)
+            _log.info("ready at %s, %d bytes in the window", head.token, node.services.window.bytes)
+            try:
+                yield node
+            finally:
+                node.abort()
+                node.puller.cancel()
+                for task in owned:
+                    task.cancel()
+    except ExceptionGroup as failures:
+        foreseen, others = failures.split(LastseenError)
+        if foreseen is None or others is not None:
+            raise
+        # Its message says it all; the group around it would only be read as a fault of this program.
+        raise foreseen.exceptions[0] from None
