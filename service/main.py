@@ -12,11 +12,9 @@ from service.adapters.clock import SystemClock
 from service.adapters.kafka.log import KafkaLog, open_log
 from service.adapters.kafka.seldom import log_seldom
 from service.adapters.kafka.topic_id import read_topic
-from service.adapters.kafka.topics import ensure_topic
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.pool import open_pool
-from service.adapters.postgres.schema import upgrade
 from service.adapters.tokens import SharedSecret
 from service.domain.errors import LastseenError, LogUnavailable, Unavailable
 from service.node.node import Node, running
@@ -36,6 +34,10 @@ async def prepare(*, kafka: str, database_url: str, partitions: int, replication
 
     Part of topic administration: it starts a new epoch when the topic is not the one that it was.
     """
+    # Not above: a node starts faster without what only administration needs.
+    from service.adapters.kafka.topics import ensure_topic
+    from service.adapters.postgres.schema import upgrade
+
     migrating = asyncio.create_task(asyncio.to_thread(upgrade, database_url))
     try:
         await ensure_topic(kafka, topic, partitions=partitions, replication=replication)
