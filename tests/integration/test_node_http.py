@@ -26,7 +26,7 @@ async def ground(kafka: str, postgres_url: str) -> AsyncIterator[Ground]:
 @pytest.fixture(scope="module")
 async def node(ground: Ground) -> AsyncIterator[NodeProcess]:
     """A node without a log writer; nothing that is posted may make it log a traceback."""
-    async with ground.node(max_body_bytes=2_000_000, kafka_timeout_seconds=1.5) as node:
+    async with ground.node(max_body_bytes=2_000_000, kafka_timeout_seconds=4) as node:
         yield node
         assert "Traceback" not in node.said
 

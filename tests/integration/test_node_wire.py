@@ -293,7 +293,7 @@ async def test_a_node_ends_though_a_client_does_not_read(ground: Ground) -> None
             await client.subscribe("task:stuck", after="earliest")
             assert node.process is not None
             node.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(10):
                 assert await node.process.wait() == 0
         assert "ERROR" not in node.said
 
