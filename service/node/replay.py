@@ -165,9 +165,10 @@ class Replay:
         )
 
     async def _held(self) -> _Held:
-        # Postgres first: what the log writer copies meanwhile is then held by both, never by neither.
-        copied = await self._copied()
-        return _Held(log=await self._log.bounds(), **copied)
+        # Kafka first: what its retention drops meanwhile has been copied by the time Postgres is asked, so it is
+        # seen in one of the two. The other way round it could be in neither, and a gap be told that is none.
+        bounds = await self._log.bounds()
+        return _Held(log=bounds, **await self._copied())
 
     async def _copied(self) -> "_Copied":
         try:
