@@ -48,7 +48,7 @@ async def answers(up: Up) -> bool:
 async def test_from_nothing_to_ready(up: Up) -> None:
     first, second = f"http://127.0.0.1:{up.port}", f"http://127.0.0.1:{up.port + 1}"
     assert up.said == f"ready {first}\n"
-    assert "What to type next" in up.told
+    await until(lambda: "What to type next" in up.told, what="the help that follows `ready`")
     instance = up.instance
     assert instance["url"] == first
     assert instance["nodes"] == [first, second]
