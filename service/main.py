@@ -24,13 +24,25 @@ from service.web.app import create_app
 from service.web.server import create_server
 
 _log = logging.getLogger(__name__)
+COMMAND_PARTITIONS = 4
+COMMAND_RETENTION_MS = 86_400_000
+"""A day: long past the deadline of any command."""
 _NEW_OBJECTS = 20_000
 """Between two garbage collections. One request of events makes thousands that live on in the window and the
 look-back: at Python's own 700 collecting costs a fifth of appending over HTTP."""
 
 
-async def prepare(*, kafka: str, database_url: str, partitions: int, replication: int, topic: str = "events") -> str:
-    """Migrate the database, make the topic where there is none, and return the name of the present epoch.
+async def prepare(
+    *,
+    kafka: str,
+    database_url: str,
+    partitions: int,
+    replication: int,
+    topic: str = "events",
+    commands_topic: str = "commands",
+    presence_topic: str = "presence",
+) -> str:
+    """Migrate the database, make the topics that are missing, and return the name of the present epoch.
 
     Part of topic administration: it starts a new epoch when the topic is not the one that it was.
     """
@@ -40,10 +52,24 @@ async def prepare(*, kafka: str, database_url: str, partitions: int, replication
 
     migrating = asyncio.create_task(asyncio.to_thread(upgrade, database_url))
     try:
-        await ensure_topic(kafka, topic, partitions=partitions, replication=replication)
+        made = await asyncio.gather(
+            ensure_topic(kafka, topic, partitions=partitions, replication=replication),
+            ensure_topic(
+                kafka,
+                commands_topic,
+                partitions=COMMAND_PARTITIONS,
+                replication=replication,
+                retention_ms=COMMAND_RETENTION_MS,
+            ),
+            ensure_topic(kafka, presence_topic, partitions=1, replication=replication, compacted=True),
+            return_exceptions=True,
+        )
     finally:
         await asyncio.wait([migrating])
     migrating.result()
+    for one in made:
+        if isinstance(one, BaseException):
+            raise one
     info = await read_topic(kafka, topic)
     if info is None:
         raise LogUnavailable(f"Kafka at {kafka} does not show the topic {topic} that was just made")

@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     """How long a call may wait for Kafka before it is unavailable."""
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1/lastseen")
     topic: str = "events"
+    commands_topic: str = "commands"
+    presence_topic: str = "presence"
     jwt_secret: SecretStr | None = None
     """HS256 key of at least 32 bytes; nodes do not start without it."""
     instance_id: str = Field(default="node", validation_alias="INSTANCE_ID")

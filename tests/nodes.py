@@ -96,6 +96,8 @@ class Ground:
         return {
             "LASTSEEN_KAFKA": self.kafka,
             "LASTSEEN_TOPIC": self.topic,
+            "LASTSEEN_COMMANDS_TOPIC": f"{self.topic}.commands",
+            "LASTSEEN_PRESENCE_TOPIC": f"{self.topic}.presence",
             "LASTSEEN_DATABASE_URL": self.database_url,
         }
 
@@ -108,7 +110,15 @@ async def new_ground(kafka: str, database_url: str, partitions: int = 4) -> Asyn
     try:
         await admin.execute(f"CREATE DATABASE {name}")
         url = urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
-        epoch = await prepare(kafka=kafka, database_url=url, partitions=partitions, replication=1, topic=name)
+        epoch = await prepare(
+            kafka=kafka,
+            database_url=url,
+            partitions=partitions,
+            replication=1,
+            topic=name,
+            commands_topic=f"{name}.commands",
+            presence_topic=f"{name}.presence",
+        )
         try:
             yield Ground(kafka, name, url, epoch)
         finally:

@@ -169,6 +169,28 @@ writer, per partition and from `first_offset` on: rows + void + quarantined + ho
 next_offset - first_offset.
 """
 
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("hash", LargeBinary, nullable=False),
+    Column("claims", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("hash", name="ticket_pkey"),
+)
+"""Tickets that are not spent: the SHA-256 of each, and whose it is, as JSON."""
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("user", _text(), nullable=False),
+    Column("client_id", _text(), nullable=False),
+    Column("position", _text(), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("moved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("user", "client_id", name="cursor_pkey"),
+)
+"""How far each client of a user has acknowledged its user channel; `client_id` is empty for those without a name."""
+
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 
 # Alembic keeps its context in globals of the process.
