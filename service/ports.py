@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from lastseen.record import NewRecord
 
 from service.domain.duplicates import Seen
+from service.domain.errors import Unavailable
 from service.domain.identity import Identity
 from service.domain.ranges import Bounds as Bounds
 from service.domain.ranges import Coverage as Coverage
@@ -134,6 +135,25 @@ class Authenticator(Protocol):
 
     def identify(self, token: str) -> Identity:
         """Who the token names. Raises Denied, saying what is wrong with it."""
+        ...
+
+
+Verdict = bool | Unavailable
+"""Whether somebody may, or why that can't be told now."""
+
+
+class Access(Protocol):
+    """Who may do what. A deployment with an authority of its own fulfils this port."""
+
+    async def judge(self, identity: Identity, names: Sequence[str]) -> dict[str, Verdict]:
+        """Whether `identity` may read each of the channels; a name that is no channel is denied.
+
+        A denial is final: it counts everything that the log held when it was asked.
+        """
+        ...
+
+    async def may_execute(self, identity: Identity, task_id: str) -> Verdict:
+        """Whether `identity` may send commands to the task; as final as `judge`."""
         ...
 
 
