@@ -133,8 +133,8 @@ class History(Protocol):
 class Authenticator(Protocol):
     """Tells who a caller is."""
 
-    def identify(self, token: str) -> Identity:
-        """Who the token names. Raises Denied, saying what is wrong with it."""
+    async def identify(self, token: str) -> Identity:
+        """Who the token names. Raises Denied, saying what is wrong with it and never quoting it."""
         ...
 
 

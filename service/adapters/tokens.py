@@ -84,7 +84,7 @@ class SharedSecret:
         check_secret(secret)
         self._secret = secret
 
-    def identify(self, token: str) -> Identity:
+    async def identify(self, token: str) -> Identity:
         try:
             return verify(self._secret, token)
         except InvalidToken as error:

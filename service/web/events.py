@@ -10,10 +10,11 @@ from lastseen.field_errors import FieldError, field_errors
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from service.domain.errors import BadRequest, Denied, LogUnavailable
+from service.domain.errors import BadRequest, LogUnavailable
 from service.domain.identity import Identity
 from service.node.node import Node
 from service.node.publishing import Published
+from service.web.identified import identify
 from service.web.problems import Problem
 
 MAX_EVENTS = 1000
@@ -59,7 +60,7 @@ _REQUEST_BODY = {
 async def append_events(request: Request) -> JSONResponse:
     """Append one event or an array of them; answered once Kafka has them."""
     node: Node = request.app.state.node
-    identity = identify(request)
+    identity = await identify(request)
     if not identity.may_publish:
         raise Problem(403, "publishing needs a token with the scope publish, or the role admin", code="forbidden")
     body = await _read_body(request, node.services.settings.max_body_bytes)
@@ -87,20 +88,6 @@ async def append_events(request: Request) -> JSONResponse:
     if isinstance(given, list):
         return JSONResponse([_item(index, answer) for index, answer in enumerate(answers)], 202)
     return JSONResponse(_item(0, answers[0]), 202)
-
-
-def identify(request: Request) -> Identity:
-    """Who calls. Raises Problem 401."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    try:
-        if scheme.lower() != "bearer" or not token:
-            raise Denied("Authentication required: send Authorization: Bearer TOKEN")
-        identity: Identity = request.app.state.authenticator.identify(token.strip())
-    except Denied as error:
-        raise Problem(
-            401, str(error), code="unauthorized", headers={"WWW-Authenticate": 'Bearer realm="lastseen"'}
-        ) from error
-    return identity
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

@@ -35,7 +35,7 @@ async def websocket(socket: WebSocket) -> None:
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
     node: Node = socket.app.state.node
     try:
-        identity = _identify(socket, socket.app.state.authenticator)
+        identity = await _identify(socket, socket.app.state.authenticator)
     except Denied as error:
         await socket.close(close_codes.POLICY, str(error))
         return
@@ -99,7 +99,7 @@ async def _converse(socket: WebSocket, connection: Connection) -> None:
         connection.close(close_codes.INTERNAL_ERROR, "Internal server error")
 
 
-def _identify(socket: WebSocket, authenticator: Authenticator) -> Identity:
+async def _identify(socket: WebSocket, authenticator: Authenticator) -> Identity:
     """Who it is: by subprotocol, header or query, in this order. Raises Denied with the close reason."""
     token = next((p.removeprefix(_BEARER) for p in socket.scope.get("subprotocols", []) if p.startswith(_BEARER)), None)
     if token is None:
@@ -110,6 +110,6 @@ def _identify(socket: WebSocket, authenticator: Authenticator) -> Identity:
     if not token:
         raise Denied("Authentication required")
     try:
-        return authenticator.identify(token)
+        return await authenticator.identify(token)
     except Denied as error:
         raise Denied("Invalid token") from error
