@@ -1,9 +1,11 @@
 """Everything that a deployment can set, read in `main` and nowhere inside."""
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Annotated
 
-from service.addresses import bootstrap_servers, database_address
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.addresses import bootstrap_servers, database_address, host_name, key_set_address, network, origin
 from service.domain.errors import BadRequest, LastseenError
 
 
@@ -21,7 +23,33 @@ class Settings(BaseSettings):
     commands_topic: str = "commands"
     presence_topic: str = "presence"
     jwt_secret: SecretStr | None = None
-    """HS256 key of at least 32 bytes; nodes do not start without it."""
+    """HS256 key of at least 32 bytes. Nodes do not start without it or `jwks_url`."""
+    jwks_url: str | None = None
+    """Where the issuer publishes its keys (RFC 7517), for tokens signed with RS256, ES256 or EdDSA.
+    `https`, except on loopback."""
+    jwks_refresh_seconds: float = Field(default=10.0, ge=1)
+    """The least time between two fetches of the keys, however many tokens name one that is not known."""
+    jwks_max_age_seconds: float = Field(default=300.0, ge=1)
+    """After so long keys are fetched anew, so that one that was withdrawn is forgotten."""
+    jwt_audience: str | None = Field(default=None, min_length=1)
+    """What every token has to name in `aud`, where it is set."""
+    jwt_issuer: str | None = Field(default=None, min_length=1)
+    """What every token has to name in `iss`, where it is set."""
+    jwt_leeway_seconds: int = Field(default=5, ge=0, le=300)
+    """How far the clocks of issuer and node may differ."""
+    ticket_seconds: int = Field(default=30, ge=1, le=3600)
+    """For how long a ticket is good."""
+    max_tickets_per_user: int = Field(default=100, ge=1)
+    """Tickets of one user that are neither spent nor expired, over all nodes."""
+    tickets_per_second: float = Field(default=10.0, gt=0)
+    """Tickets that one user may ask a node for; at once ten times as many."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins (`https://app.example.com,…`) of the pages that may open a WebSocket; none: any page."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names or addresses, without ports, by which clients may call a node, besides those of loopback.
+    None: a node on loopback takes loopback's only, any other node takes any."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks (`10.0.0.0/8,…`) whose `X-Forwarded-For` is believed."""
     instance_id: str = Field(default="node", validation_alias="INSTANCE_ID")
     """Names this process in messages and logs."""
     look_back: int = Field(default=10_000, ge=1)
@@ -46,6 +74,19 @@ class Settings(BaseSettings):
     """Subscriptions of one connection."""
     max_connections: int = Field(default=100_000, ge=1)
     """Connections of one node."""
+    max_connections_per_user: int = Field(default=100, ge=1)
+    """Connections of one user on a node."""
+    max_connections_per_address: int = Field(default=1000, ge=1)
+    """Connections from one address (of IPv6: one /64) on a node; loopback is left out."""
+    max_subscriptions_per_user: int = Field(default=50_000, ge=1)
+    """Subscriptions of one user on a node, over all connections."""
+    messages_per_second_per_user: float = Field(default=200.0, gt=0)
+    """Messages that a user may send to a node in the long run, over all connections; at once ten times as many."""
+    messages_per_second_per_address: float = Field(default=2000.0, gt=0)
+    """The same for an address; loopback is left out."""
+    failures_per_second_per_address: float = Field(default=20.0, gt=0)
+    """Tokens and tickets that were refused, from one address in the long run; at once ten times as many.
+    Past it nobody is let in from there for a moment. Loopback is left out."""
     heartbeat_seconds: int = Field(default=30, ge=1)
     """Between two pings of the server."""
     heartbeat_timeout_seconds: int = Field(default=90, ge=2)
@@ -69,6 +110,25 @@ class Settings(BaseSettings):
         except BadRequest as error:
             raise ValueError(str(error)) from error
         return value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _check_jwks_url(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else key_set_address(value)
+        except BadRequest as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("allowed_origins", "allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        read = {"allowed_origins": origin, "allowed_hosts": host_name, "trusted_proxies": network}[str(info.field_name)]
+        try:
+            return tuple(read(part.strip()) for part in value.split(",") if part.strip())
+        except BadRequest as error:
+            raise ValueError(str(error)) from error
 
 
 def read_settings() -> Settings:

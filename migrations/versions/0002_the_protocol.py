@@ -17,10 +17,13 @@ def upgrade() -> None:
     op.create_table(
         "ticket",
         sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("user", sa.Text(collation="C"), nullable=False),
         sa.Column("claims", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("hash", name="ticket_pkey"),
     )
+    op.create_index("ticket_user", "ticket", ["user"])
+    op.create_index("ticket_expires_at", "ticket", ["expires_at"])
     op.create_table(
         "cursor",
         sa.Column("user", sa.Text(collation="C"), nullable=False),

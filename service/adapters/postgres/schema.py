@@ -173,9 +173,12 @@ ticket = Table(
     "ticket",
     metadata,
     Column("hash", LargeBinary, nullable=False),
+    Column("user", _text(), nullable=False),
     Column("claims", Text, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("hash", name="ticket_pkey"),
+    Index("ticket_user", "user"),
+    Index("ticket_expires_at", "expires_at"),
 )
 """Tickets that are not spent: the SHA-256 of each, and whose it is, as JSON."""
 
