@@ -13,6 +13,11 @@ _ID: Final = re.compile(ID_PATTERN)
 _NAMED_KINDS: Final = ("task", "project", "user")
 
 
+def is_id(text: str) -> bool:
+    """Whether `text` may be the id of an event, task, project or user."""
+    return _ID.fullmatch(text) is not None
+
+
 class Channel(NamedTuple):
     """A parsed channel name; `id` is empty for `system` and `broadcast`."""
 
