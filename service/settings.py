@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     """Between two pings of the server."""
     heartbeat_timeout_seconds: int = Field(default=90, ge=2)
     """Silence of a client after which its connection is closed with 4408."""
+    command_deadline_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """How long after it was sent a command may still be applied; its sender waits a little longer for the receipt."""
+    max_waiting_commands: int = Field(default=10_000, ge=1)
+    """Commands of all clients of a node that wait for their receipts."""
+    max_waiting_commands_per_connection: int = Field(default=100, ge=1)
+    """Commands of one connection that wait for their receipts."""
     settle_seconds: float = Field(default=2.0, ge=0)
     """How long a denial may wait for the tail to pass what the log holds."""
 

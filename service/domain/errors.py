@@ -7,6 +7,7 @@
         - LogUnavailable        Kafka does not answer
             - OffsetsGone           Kafka no longer holds, or never held, the offsets asked for
         - HistoryUnavailable    Postgres does not answer
+        - TooManyCommands       as many commands wait for their receipts as may
     - Unreadable            a record that no reader can use; quarantined and passed
 """
 
@@ -50,6 +51,12 @@ class HistoryUnavailable(Unavailable):
     """Postgres does not answer, and the records asked for are only there."""
 
     code = "history_unavailable"
+
+
+class TooManyCommands(Unavailable):
+    """As many commands wait for their receipts as may: nothing was appended."""
+
+    code = "too_many_commands"
 
 
 class Unreadable(LastseenError):
