@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
+from lastseen.commands import Command
 from lastseen.record import NewRecord
 
 from service.domain.duplicates import Seen
@@ -154,6 +155,18 @@ class Access(Protocol):
 
     async def may_execute(self, identity: Identity, task_id: str) -> Verdict:
         """Whether `identity` may send commands to the task; as final as `judge`."""
+        ...
+
+
+class Commands(Protocol):
+    """The Kafka topic `commands`: what the runners of tasks are told."""
+
+    async def append(self, command: Command) -> None:
+        """Append a command; it is there once all replicas in sync have it. A task's commands keep their order.
+
+        Raises LogUnavailable; then it may have been appended all the same, and a retry with the same id is
+        recognised by whoever applies it.
+        """
         ...
 
 
