@@ -61,6 +61,8 @@ def test_an_event_is_routed_by_its_category(fields: dict[str, object], channels:
         ({"type": "user_action"}, "user_id"),
         ({"type": "project_member_added", "project_id": "p"}, "data.user_id"),
         ({"type": "project_member_added", "project_id": "p", "data": {"user_id": "a b"}}, "data.user_id"),
+        ({"type": "project_member_added", "project_id": "p", "data": {"user_id": "a", "role": "boss"}}, "data.role"),
+        ({"type": "project_member_added", "project_id": "p", "data": {"user_id": "a", "role": ["owner"]}}, "data.role"),
         ({"type": "task_output", "task_id": "a,b"}, "task_id"),
         ({"type": "task_output", "task_id": "a\0b"}, "task_id"),
         ({"type": "task_output", "task_id": ""}, "task_id"),

@@ -26,6 +26,7 @@ from lastseen.names import (
     MEMBERSHIP_TYPES,
     PRESENCE_TYPES,
     Category,
+    Role,
 )
 
 TYPE_PATTERN: Final = r"^[a-z][a-z0-9_]{0,63}$"
@@ -130,6 +131,9 @@ class Event(BaseModel):
             member = self.data.get("user_id")
             if not (isinstance(member, str) and _ID.fullmatch(member)):
                 raise _error("data.user_id", f"{self.type} needs data.user_id, the member's id")
+        # Where readers would pass it over, its producer would believe that somebody is a member now.
+        if self.type == "project_member_added" and self.data.get("role") not in (None, *Role):
+            raise _error("data.role", f"data.role is one of {', '.join(Role)}, and {Role.MEMBER} where it is left out")
         return self
 
     @property
@@ -196,5 +200,7 @@ class NulCharacter(ValueError):
         self.field = field
 
 
-def _error(field: Literal["category", "task_id", "project_id", "user_id", "data.user_id"], message: str) -> Exception:
+def _error(
+    field: Literal["category", "task_id", "project_id", "user_id", "data.user_id", "data.role"], message: str
+) -> Exception:
     return PydanticCustomError("envelope", "{message}", {"field": field, "message": message})
