@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     """Commands of all clients of a node that wait for their receipts."""
     max_waiting_commands_per_connection: int = Field(default=100, ge=1)
     """Commands of one connection that wait for their receipts."""
+    presence_lease_seconds: float = Field(default=15.0, ge=0.5)
+    """How long after its last sign of life (three come in that time) a node counts as lost, with its connections."""
+    presence_grace_seconds: float = Field(default=10.0, ge=0)
+    """How long a user may be without a connection before `user_offline` says so."""
     settle_seconds: float = Field(default=2.0, ge=0)
     """How long a denial may wait for the tail to pass what the log holds."""
 
