@@ -1,0 +1,116 @@
+"""Commands and their receipts: what a receipt says, and what the answer to a command is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Final
+
+from lastseen.commands import CommandName
+from pydantic import JsonValue
+from pydantic_core import from_json, to_json
+
+from service.domain.records import Record
+
+RECEIPT_TYPE: Final = "task_command"
+TASK_ENDED: Final = "task_ended"
+NO_ANSWER: Final = "no_answer"
+NO_RESULT: Final = "no_result"
+RUNNER_LOST: Final = "runner_lost"
+
+
+class State(StrEnum):
+    """How far a command has come."""
+
+    ACCEPTED = "accepted"
+    """A runner has it; another receipt follows."""
+    APPLIED = "applied"
+    REJECTED = "rejected"
+    """Not applied, for a reason, and never will be."""
+    EXPIRED = "expired"
+    """Not applied before its deadline, and never will be."""
+    UNKNOWN = "unknown"
+    """It may have been applied or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What became of a command, as far as is known."""
+
+    id: str
+    command: CommandName
+    task_id: str
+    state: State
+    reason: str | None = None
+    """A short stable word of ours, or what the runner gave; None where it was applied."""
+
+    @property
+    def success(self) -> bool:
+        """Whether it was applied: nothing less."""
+        return self.state is State.APPLIED
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a runner says of a command; `by` is the user who sent the command."""
+
+    command_id: str
+    command: str | None
+    state: State
+    reason: str | None
+    by: str | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other is to be waited for."""
+        return self.state is not State.ACCEPTED
+
+    def is_of(self, command_id: str, command: CommandName) -> bool:
+        """Whether it is about that command."""
+        return self.command_id == command_id and self.command in (None, command)
+
+
+def read_receipt(record: Record) -> Receipt | None:
+    """The receipt in a `task_command` event; None where its `data` is none that we know."""
+    data = _data_of(record)
+    id_, command, reason, by = (data.get(name) for name in ("command_id", "command", "reason", "by"))
+    if not isinstance(id_, str):
+        return None
+    try:
+        state = State(str(data.get("state")))
+    except ValueError:
+        return None
+    return Receipt(id_, _text(command), state, _text(reason), _text(by))
+
+
+def may_hold(record: Record, command_id: str) -> bool:
+    """Whether a receipt can be that command's, told without reading it; seldom wrong, and then with True."""
+    return b'"%b"' % command_id.encode() in record.value
+
+
+def outcome_of_end(record: Record, *, accepted: bool) -> tuple[State, str]:
+    """What a command is whose task has ended before any receipt said more than `accepted`.
+
+    A runner reports what it has applied before it ends the task, and nothing can be reported behind the end
+    (it would be void). So a command without a receipt was not applied, unless the runner was lost.
+    """
+    if _data_of(record).get("reason") == RUNNER_LOST:
+        return State.UNKNOWN, RUNNER_LOST
+    return (State.UNKNOWN if accepted else State.REJECTED), TASK_ENDED
+
+
+def fingerprint(command: CommandName, data: dict[str, JsonValue]) -> bytes:
+    """What two commands with one id must agree in."""
+    return blake2b(to_json([command, sorted(data.items())]), digest_size=16).digest()
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _data_of(record: Record) -> dict[str, JsonValue]:
+    try:
+        event = from_json(record.value)
+    except ValueError:
+        return {}
+    data = event.get("data") if isinstance(event, dict) else None
+    return data if isinstance(data, dict) else {}
