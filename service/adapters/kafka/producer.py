@@ -13,7 +13,6 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 from aiokafka.structs import RecordMetadata
-from lastseen.record import NewRecord
 
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.partitions import partition_of
@@ -25,6 +24,9 @@ logger = logging.getLogger(__name__)
 BATCH_BYTES = 128 * 1024
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 STOP_SECONDS = 3.0
+
+NewEntry = tuple[bytes, bytes | None, tuple[tuple[str, bytes], ...]]
+"""Key, value and headers, as a NewRecord; a value of None is a tombstone."""
 
 
 class Appender:
@@ -51,7 +53,7 @@ class Appender:
         for producer in list(self._retired):
             await self._discard(producer)
 
-    async def append(self, records: Sequence[NewRecord]) -> Sequence[Place]:
+    async def append(self, records: Sequence[NewEntry]) -> Sequence[Place]:
         """As `EventLog.append`; BadRequest for a record larger than the brokers take."""
         producer = None
         with answering(f"Kafka at {self._bootstrap}"):
@@ -68,7 +70,7 @@ class Appender:
                     raise BadRequest(f"Kafka takes no record of that size: {error}", code="too_large") from error
                 raise
 
-    async def _send(self, producer: AIOKafkaProducer, records: Sequence[NewRecord]) -> Sequence[Place]:
+    async def _send(self, producer: AIOKafkaProducer, records: Sequence[NewEntry]) -> Sequence[Place]:
         sent: list[asyncio.Future[RecordMetadata]] = []
         try:
             for key, value, headers in records:
