@@ -5,7 +5,7 @@ have; a range `[start, stop)` is half open; a *position*, `after`, and `served` 
 so what is wanted next lies above them.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -70,6 +70,13 @@ class EventLog(Protocol):
         """What is held of each partition now. Raises LogUnavailable."""
         ...
 
+    async def offsets_at(self, ms: int) -> Mapping[int, int | None]:
+        """Per partition the first offset held that was appended at or after `ms` (since 1970), None where none was.
+
+        Appending times may go back a little, so later ones may be of before. Raises LogUnavailable.
+        """
+        ...
+
     def tail(self, start: Mapping[int, int]) -> AbstractAsyncContextManager[TailReader]:
         """A reader of all partitions from the offsets `start` on (each at or above `first`)."""
         ...
@@ -110,16 +117,45 @@ class History(Protocol):
         ...
 
     async def page(
-        self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
+        self,
+        channels: Sequence[str],
+        after: Mapping[int, int],
+        upto: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+        *,
+        offline: bool = False,
     ) -> HistoryPage:
         """Up to `limit` next records of the channels, in each partition within `(after, upto]`.
 
+        With `types`, only records of these types; so many others are passed over at once as can be in a moment.
+        With `offline` (and no `types`), without the types that are not among offline messages.
         A page shorter than `limit` may still be followed by more: it is finished when `served` has
         reached `upto` everywhere. Each call gets further in at least one partition that is not done,
         provided that coverage reaches `upto`. A partition left out of `after` begins where coverage does.
 
         Raises HistoryUnavailable too where what follows `after` was dropped: coverage has moved, ask for it again.
         """
+        ...
+
+    async def page_back(
+        self,
+        channels: Sequence[str],
+        upto: Mapping[int, int],
+        down_to: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+    ) -> HistoryPage:
+        """In each partition up to `limit` last records of the channels within `[down_to, upto]`, descending.
+
+        `served` is, per partition, the offset from which on (inclusive) everything that matches is among the pages
+        so far: the next page is asked for with `upto` below it. Each call gets further down in at least one
+        partition, provided that coverage holds `[down_to, upto]`; else it raises HistoryUnavailable.
+        """
+        ...
+
+    async def offsets_at(self, ms: int) -> Mapping[int, int]:
+        """Per partition the first offset that was appended at or after `ms`; one without any is left out."""
         ...
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:

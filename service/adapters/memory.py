@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from lastseen.channels import parse_channel
+from lastseen.names import LEFT_OUT_OFFLINE
 from lastseen.record import NewRecord
 
 from service.adapters.kafka.partitions import partition_of
@@ -96,6 +98,13 @@ class MemoryLog:
     async def bounds(self) -> Mapping[int, Bounds]:
         self._check()
         return {number: Bounds(held.first, held.next) for number, held in enumerate(self._partitions)}
+
+    async def offsets_at(self, ms: int) -> Mapping[int, int | None]:
+        self._check()
+        return {
+            number: next((record.offset for record in held.records if record.timestamp >= ms), None)
+            for number, held in enumerate(self._partitions)
+        }
 
     @asynccontextmanager
     async def tail(self, start: Mapping[int, int]) -> AsyncIterator["MemoryTail"]:
@@ -211,7 +220,14 @@ class MemoryHistory:
         return dict(self._coverage)
 
     async def page(
-        self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
+        self,
+        channels: Sequence[str],
+        after: Mapping[int, int],
+        upto: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+        *,
+        offline: bool = False,
     ) -> HistoryPage:
         """As `History.page`. Raises ValueError for a name that is no channel."""
         self._check()
@@ -229,13 +245,55 @@ class MemoryHistory:
                 )
             end = min(upto[partition], held.next - 1)
             for record in self._records.get(partition, ()):
-                if served[partition] < record.offset <= end and not wanted.isdisjoint(record.channels):
+                if offline and record.type in LEFT_OUT_OFFLINE:
+                    continue
+                if served[partition] < record.offset <= end and _matches(record, wanted, types):
                     found.append(record)
                     if len(found) == limit:
                         served[partition] = record.offset
                         return HistoryPage(found, served)
             served[partition] = max(served[partition], end)
         return HistoryPage(found, served)
+
+    async def page_back(
+        self,
+        channels: Sequence[str],
+        upto: Mapping[int, int],
+        down_to: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+    ) -> HistoryPage:
+        """As `History.page_back`. Raises ValueError for a name that is no channel."""
+        self._check()
+        wanted = {str(parse_channel(name)) for name in channels}
+        served = {}
+        found: list[Record] = []
+        for partition, highest in sorted(upto.items()):
+            lowest = served[partition] = down_to[partition]
+            if lowest > highest:
+                served[partition] = highest + 1
+                continue
+            held = self._coverage.get(partition, Coverage(0, 0))
+            if not held.first <= lowest <= highest < held.next:
+                raise HistoryUnavailable(f"[{lowest}, {highest}] of partition {partition} is not held", retry_after=0.2)
+            within = [
+                record
+                for record in self._records.get(partition, ())
+                if lowest <= record.offset <= highest and _matches(record, wanted, types)
+            ]
+            last = within[: -limit - 1 : -1]
+            if len(last) == limit:
+                served[partition] = last[-1].offset
+            found += last
+        return HistoryPage(found, served)
+
+    async def offsets_at(self, ms: int) -> Mapping[int, int]:
+        self._check()
+        firsts = {
+            partition: next((record.offset for record in records if record.appended_at >= ms), None)
+            for partition, records in self._records.items()
+        }
+        return {partition: offset for partition, offset in firsts.items() if offset is not None}
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
         self._check()
@@ -259,3 +317,7 @@ class MemoryHistory:
     def _check(self) -> None:
         if not self.available:
             raise HistoryUnavailable("the history was made unavailable")
+
+
+def _matches(record: Record, channels: AbstractSet[str], types: Collection[str]) -> bool:
+    return not channels.isdisjoint(record.channels) and (not types or record.type in types)

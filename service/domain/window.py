@@ -16,7 +16,7 @@ _RECORD_OVERHEAD = 400
 
 
 class WindowPage(NamedTuple):
-    """Matching records of one partition, ascending, and the offset up to which they are all there are."""
+    """Matching records of one partition, in order, and the offset up to which they are all there are."""
 
     records: Sequence[Record]
     served: int
@@ -44,6 +44,11 @@ class _Run:
     def after(self, offset: int, limit: int) -> list[Record]:
         at = bisect_right(self.items, offset, lo=self.start, key=_offset)
         return self.items[at : at + limit]
+
+    def down_from(self, offset: int, limit: int) -> list[Record]:
+        """At most `limit` at or below an offset, ascending."""
+        stop = bisect_right(self.items, offset, lo=self.start, key=_offset)
+        return self.items[max(self.start, stop - limit) : stop]
 
 
 def _offset(record: Record) -> int:
@@ -132,6 +137,19 @@ class Window:
             if size >= max_bytes or taken == limit:
                 return WindowPage(found[:taken], record.offset)
         return WindowPage(found, max(after, partition.next - 1))
+
+    def read_back(self, channels: Sequence[str], number: int, upto: int, limit: int) -> WindowPage:
+        """Up to `limit` last records of the channels at or below `upto` (at least `first`), descending.
+
+        `served` is the offset from which on (inclusive) they are all there are.
+        """
+        partition = self._partitions[number]
+        if upto < partition.first:
+            raise ValueError(f"partition {number} is held from {partition.first} on, not at {upto}")
+        runs = [run for channel in channels if (run := partition.by_channel.get(channel)) is not None]
+        merged = {record.offset: record for run in runs for record in run.down_from(upto, limit)}
+        found = [merged[offset] for offset in sorted(merged, reverse=True)[:limit]]
+        return WindowPage(found, found[-1].offset if len(found) == limit else partition.first)
 
     def first_of(self, channel: str) -> Record | None:
         """The first record of a channel that is held, of its lowest partition where it has several."""

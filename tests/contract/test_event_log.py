@@ -254,3 +254,17 @@ async def read_until_gone(tail: TailReader, partition: int) -> None:
             for record in (await tail.read()).records:
                 assert (record.partition, record.offset) == (partition, last + 1)
                 last = record.offset
+
+
+async def test_a_time_lies_at_the_first_record_that_was_appended_then(under_test: LogUnderTest) -> None:
+    log = under_test.log
+    await log.append([encode(task_event("t", data={"n": n})) for n in range(5)])
+    partition = log.partition_of(b"t")
+    records, _ = await read_range(log, partition, 0, 5)
+    for record in records:
+        first = next(one.offset for one in records if one.timestamp >= record.timestamp)
+        assert (await log.offsets_at(record.timestamp))[partition] == first
+    assert await log.offsets_at(0) == {**dict.fromkeys(range(PARTITIONS)), partition: 0}
+    assert await log.offsets_at(records[-1].timestamp + 1) == dict.fromkeys(range(PARTITIONS))
+    await under_test.drop_below(partition, 3)
+    assert (await log.offsets_at(0))[partition] == 3

@@ -9,7 +9,14 @@ from lastseen.record import NewRecord
 
 from service.adapters.kafka.partitions import partition_of
 from service.adapters.kafka.producer import Appender
-from service.adapters.kafka.readers import KafkaTail, RangeReaders, check_start, open_consumer, read_bounds
+from service.adapters.kafka.readers import (
+    KafkaTail,
+    RangeReaders,
+    check_start,
+    open_consumer,
+    read_bounds,
+    read_offsets_at,
+)
 from service.adapters.kafka.topic_id import TopicInfo, read_topic
 from service.domain.errors import LogUnavailable
 from service.ports import Bounds, Place, TailBatch
@@ -54,6 +61,9 @@ class KafkaLog:
 
     async def bounds(self) -> Mapping[int, Bounds]:
         return await read_bounds(self._probe, self._topic, range(self._info.partitions), self._timeout)
+
+    async def offsets_at(self, ms: int) -> Mapping[int, int | None]:
+        return await read_offsets_at(self._probe, self._topic, range(self._info.partitions), ms, self._timeout)
 
     @asynccontextmanager
     async def tail(self, start: Mapping[int, int]) -> AsyncIterator[KafkaTail]:

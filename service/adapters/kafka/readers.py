@@ -65,6 +65,17 @@ async def read_bounds(
     return {tp.partition: Bounds(first[tp], max(first[tp], last[tp])) for tp in asked}
 
 
+async def read_offsets_at(
+    consumer: AIOKafkaConsumer, topic: str, partitions: Sequence[int], ms: int, timeout: float
+) -> dict[int, int | None]:
+    """As `EventLog.offsets_at`."""
+    asked = [TopicPartition(topic, partition) for partition in partitions]
+    with answering("Kafka"):
+        async with asyncio.timeout(timeout):
+            found = await consumer.offsets_for_times(dict.fromkeys(asked, max(ms, 0)))
+    return {tp.partition: None if found[tp] is None else found[tp].offset for tp in asked}
+
+
 def check_start(start: Mapping[int, int], bounds: Mapping[int, Bounds]) -> None:
     """Raises OffsetsGone for a start outside the bounds: aiokafka could wait there for ever."""
     for partition, offset in start.items():

@@ -11,12 +11,13 @@ import asyncpg
 from lastseen.channels import parse_channel
 from lastseen.names import TERMINAL_TYPES
 
+from service.adapters.postgres.looking import LOOKED_AT, distinct, gone, last_seen
+from service.adapters.postgres.page_back_query import some_types_query
 from service.adapters.postgres.page_query import page_query
+from service.adapters.postgres.pages_back import read_back
 from service.adapters.postgres.pool import Connection, answering, open_pool
-from service.adapters.postgres.rows import record_of
+from service.adapters.postgres.times import read_offsets_at
 from service.domain.duplicates import Seen
-from service.domain.errors import HistoryUnavailable
-from service.domain.records import Record
 from service.ports import Coverage, HistoryPage, TaskFacts
 
 LOG_PROJECTION = "log"
@@ -95,9 +96,11 @@ class _Slice(NamedTuple):
 class PostgresHistory:
     """`History` of one epoch. Rows are committed together with how far they reach, so `served` is exact."""
 
-    def __init__(self, pool: asyncpg.Pool, epoch: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, epoch: int, *, looked_at: int = LOOKED_AT) -> None:
         self._pool = pool
         self._epoch = epoch
+        self.looked_at = looked_at
+        """Rows of a channel that one query for some types looks at."""
 
     async def coverage(self) -> Mapping[int, Coverage]:
         with answering():
@@ -113,10 +116,19 @@ class PostgresHistory:
         }
 
     async def page(
-        self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
+        self,
+        channels: Sequence[str],
+        after: Mapping[int, int],
+        upto: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+        *,
+        offline: bool = False,
     ) -> HistoryPage:
         """As `History.page`. Raises ValueError for a name that is no channel."""
-        query, ids = page_query([parse_channel(name) for name in channels])
+        wanted = [parse_channel(name) for name in channels]
+        query, ids = some_types_query(wanted) if types else page_query(wanted, offline=offline)
+        looking = (self.looked_at, list(types)) if types else ()
         served = {partition: after.get(partition, -1) for partition in upto}
         days = 1
         with answering():
@@ -131,11 +143,13 @@ class PostgresHistory:
                         [upto_ for _, upto_ in slice_.ranges.values()],
                         slice_.first_day,
                         slice_.last_day,
+                        *looking,
                         *ids,
                     )
-                    _serve(served, slice_, rows, limit)
+                    cut = last_seen(rows, limit, self.looked_at) if types else _last_given(rows, limit)
+                    _serve(served, slice_, cut)
                     if rows:
-                        return HistoryPage(_distinct(rows), served)
+                        return HistoryPage(distinct(rows), served)
                     # Days without a match are passed in growing strides.
                     days = min(2 * days, MOST_DAYS)
         return HistoryPage((), served)
@@ -154,14 +168,14 @@ class PostgresHistory:
         reached = [served[partition] for partition in open_]
         rows = await connection.fetch(_DAYS, self._epoch, open_, reached, days)
         if not rows:
-            gone = await connection.fetchval(_WITHOUT_DAYS, self._epoch, LOG_PROJECTION, open_, reached)
-            if gone is not None:
-                raise _gone(gone, served[gone])
+            dropped = await connection.fetchval(_WITHOUT_DAYS, self._epoch, LOG_PROJECTION, open_, reached)
+            if dropped is not None:
+                raise gone(dropped, served[dropped])
             return None
         for partition, of_partition in groupby(rows, key=itemgetter(0)):
             # The days of a partition leave out no offset, so what lies before the first one is gone.
             if partition in begun and next(of_partition)["first_offset"] > served[partition] + 1:
-                raise _gone(partition, served[partition])
+                raise gone(partition, served[partition])
         chosen = sorted({row["bucket"] for row in rows})[:days]
         ranges: dict[int, tuple[int, int]] = {}
         for partition, bucket, _, last in rows:
@@ -169,6 +183,24 @@ class PostgresHistory:
                 end = ranges.get(partition, (0, -1))[1]
                 ranges[partition] = (served[partition], min(upto[partition], max(last, end)))
         return _Slice(chosen[0], chosen[-1], ranges)
+
+    async def page_back(
+        self,
+        channels: Sequence[str],
+        upto: Mapping[int, int],
+        down_to: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+    ) -> HistoryPage:
+        """As `History.page_back`. Raises ValueError for a name that is no channel."""
+        with answering():
+            async with self._pool.acquire() as connection:
+                return await read_back(connection, self._epoch, channels, upto, down_to, limit, types, self.looked_at)
+
+    async def offsets_at(self, ms: int) -> Mapping[int, int]:
+        with answering():
+            async with self._pool.acquire() as connection:
+                return await read_offsets_at(connection, self._epoch, ms)
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
         with answering():
@@ -188,30 +220,18 @@ class PostgresHistory:
         return TaskFacts(row["project"], row["user"], ended)
 
 
-def _gone(partition: int, after: int) -> HistoryUnavailable:
-    return HistoryUnavailable(
-        f"what follows offset {after} of partition {partition} was dropped from the history", retry_after=0.2
-    )
+def _last_given(rows: Sequence[asyncpg.Record], limit: int) -> asyncpg.Record | None:
+    """The row at which the query was cut."""
+    return rows[-1] if len(rows) >= limit else None
 
 
-def _serve(served: dict[int, int], slice_: _Slice, rows: Sequence[asyncpg.Record], limit: int) -> None:
+def _serve(served: dict[int, int], slice_: _Slice, cut: asyncpg.Record | None) -> None:
     """Raise `served` by what one query looked through: all of it, or up to the row at which it was cut."""
-    last_partition, last_offset = (rows[-1][0], rows[-1][1]) if len(rows) >= limit else (None, -1)
     for partition, (_, upto) in sorted(slice_.ranges.items()):
-        if partition == last_partition:
-            served[partition] = last_offset
+        if cut is not None and partition == cut[0]:
+            served[partition] = cut[1]
             return
         served[partition] = upto
-
-
-def _distinct(rows: Sequence[asyncpg.Record]) -> list[Record]:
-    """The records of rows in order, where a record of two channels comes twice."""
-    records: list[Record] = []
-    for row in rows:
-        last = records[-1] if records else None
-        if last is None or (last.partition, last.offset) != (row[0], row[1]):
-            records.append(record_of(row))
-    return records
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from lastseen.channels import Channel
+from lastseen.names import LEFT_OUT_OFFLINE
 
 from service.adapters.postgres.rows import READ_COLUMNS
 
@@ -18,33 +19,49 @@ _WITHIN: Final = (
     'epoch = $1 AND bucket BETWEEN $6 AND $7 AND partition = v.partition AND "offset" > v.after AND "offset" <= v.upto'
     ' ORDER BY "offset" LIMIT $2'
 )
+_OFFLINE: Final = f"type NOT IN ({', '.join(repr(name) for name in sorted(LEFT_OUT_OFFLINE))})"
+"""As the index `log_inbox` has it."""
 
 
-def page_query(channels: Sequence[Channel]) -> tuple[str, list[list[str]]]:
-    """The statement for these channels, and its arguments after the fixed ones."""
+def page_query(channels: Sequence[Channel], *, offline: bool = False) -> tuple[str, list[list[str]]]:
+    """The statement for these channels, and its arguments after the fixed ones.
+
+    With `offline`, without what is not among offline messages.
+    """
+    with_id, without_id, ids = ids_of(channels)
+    return _statement(with_id, without_id, offline), ids
+
+
+def ids_of(channels: Sequence[Channel]) -> tuple[tuple[str, ...], tuple[str, ...], list[list[str]]]:
+    """The kinds among the channels that have ids, those that have none, and the ids of each of the former."""
     asked = {channel.kind for channel in channels}
     ids = {
         kind: sorted({channel.id for channel in channels if channel.kind == kind})
         for kind in KINDS_WITH_ID
         if kind in asked
     }
-    return _statement(tuple(ids), tuple(kind for kind in KINDS_WITHOUT_ID if kind in asked)), list(ids.values())
+    return tuple(ids), tuple(kind for kind in KINDS_WITHOUT_ID if kind in asked), list(ids.values())
+
+
+def branches(with_id: tuple[str, ...], without_id: tuple[str, ...], within: str, fixed: int) -> list[str]:
+    """For each kind a query for the rows of its channels that lie `within`; ids come behind `fixed` arguments."""
+    # Only constants go into the text; what is asked for goes in as arguments.
+    found = [
+        f"SELECT l.* FROM unnest(${fixed + place}::text[]) c(id) CROSS JOIN LATERAL"  # noqa: S608
+        f' (SELECT {READ_COLUMNS} FROM log WHERE "{kind}" = c.id AND {within}) l'
+        for place, kind in enumerate(with_id, 1)
+    ]
+    return found + [f"(SELECT {READ_COLUMNS} FROM log WHERE {kind} AND {within})" for kind in without_id]  # noqa: S608
 
 
 @lru_cache
-def _statement(with_id: tuple[str, ...], without_id: tuple[str, ...]) -> str:
-    # Only the constants of this file go into the text; what is asked for goes in as arguments.
-    branches = [
-        f"SELECT l.* FROM unnest(${FIXED_ARGUMENTS + place}::text[]) c(id) CROSS JOIN LATERAL"  # noqa: S608
-        f' (SELECT {READ_COLUMNS} FROM log WHERE "{kind}" = c.id AND {_WITHIN}) l'
-        for place, kind in enumerate(with_id, 1)
-    ]
-    branches += [f"(SELECT {READ_COLUMNS} FROM log WHERE {kind} AND {_WITHIN})" for kind in without_id]  # noqa: S608
+def _statement(with_id: tuple[str, ...], without_id: tuple[str, ...], offline: bool) -> str:
+    within = f"{_OFFLINE} AND {_WITHIN}" if offline else _WITHIN
     columns = ", ".join(f"r.{column.strip()}" for column in READ_COLUMNS.split(","))
     return (
         f"SELECT {columns}"  # noqa: S608
         " FROM (SELECT * FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS w(partition, after, upto)"
         " ORDER BY partition) v"
-        f" CROSS JOIN LATERAL ({' UNION ALL '.join(branches)}) r"
+        f" CROSS JOIN LATERAL ({' UNION ALL '.join(branches(with_id, without_id, within, FIXED_ARGUMENTS))}) r"
         f' ORDER BY v.partition, r."offset" LIMIT $2'
     )

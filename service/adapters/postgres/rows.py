@@ -75,8 +75,8 @@ def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
 
 
 def record_of(row: asyncpg.Record) -> Record:
-    """The record of a row of READ_COLUMNS."""
-    partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload = row
+    """The record of a row that begins with READ_COLUMNS."""
+    partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload, *_ = row
     return Record(
         partition,
         offset,
