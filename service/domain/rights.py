@@ -93,6 +93,11 @@ class Rights:
         self.strays = 0
         """Records that named another project than their task's, and counted for nothing."""
 
+    @property
+    def knows_all_tasks(self) -> bool:
+        """Whether a task that is not known here has no event."""
+        return self._all_tasks
+
     def load(
         self, projects: Iterable[Project], members: Iterable[Member], tasks: Iterable[Task], *, all_tasks: bool
     ) -> None:
@@ -107,10 +112,10 @@ class Rights:
 
     def apply(self, record: Record) -> Change | None:
         """Learn from a record that is readable and not void, each partition's in order. Never raises."""
-        task, project, user = _ids_of(record.channels)
+        task, project, user = ids_of(record.channels)
         fold = _PROJECT_FOLDS.get(record.type)
         if fold is not None:
-            return fold(self, project, record) if project is not None else None
+            return fold(self, project, user, record) if project is not None else None
         if task is None:
             return None
         known = self._tasks.get(task)
@@ -171,6 +176,15 @@ class Rights:
         """The log's last words on all users of a project, removals included."""
         return tuple(self._members.get(project, {}).values())
 
+    def everything(self) -> tuple[Sequence[Project], Sequence[Member], Sequence[Task]]:
+        """All projects, members and tasks, every claim of each: what `load` takes."""
+        members = [member for of_project in self._members.values() for member in of_project.values()]
+        return (
+            tuple(self._projects.values()),
+            members,
+            [claim for known in self._tasks.values() for claim in known.claims],
+        )
+
     def claims(self, task_id: str) -> Sequence[Task]:
         """The claims to a task that are known here, one a project, the one that counts first."""
         known = self._tasks.get(task_id)
@@ -225,7 +239,7 @@ class Rights:
                         last = self._forgotten.get(stamp.partition, -1)
                         self._forgotten[stamp.partition] = max(last, stamp.offset)
 
-    def _created(self, project: str, record: Record) -> Change | None:
+    def _created(self, project: str, _user: str | None, record: Record) -> Change | None:
         known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
         if known is not None and not (known.deleted and stamp.is_after(known.since)):
             return None
@@ -236,7 +250,7 @@ class Rights:
             self._members.setdefault(project, {})[owner] = Member(project, owner, Role.OWNER, stamp)
         return Change(ChangeKind.PROJECT, project)
 
-    def _deleted(self, project: str, record: Record) -> Change | None:
+    def _deleted(self, project: str, _user: str | None, record: Record) -> Change | None:
         known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
         if known is not None and (known.deleted or not stamp.is_after(known.since)):
             return None
@@ -244,7 +258,7 @@ class Rights:
         self._members.pop(project, None)
         return Change(ChangeKind.PROJECT, project)
 
-    def _updated(self, project: str, record: Record) -> Change | None:
+    def _updated(self, project: str, _user: str | None, record: Record) -> Change | None:
         known = self._projects.get(project)
         # Who may not make a project may not name one that nobody has made.
         if known is None or known.deleted:
@@ -256,16 +270,15 @@ class Rights:
         self._projects[project] = known._replace(name=name)
         return Change(ChangeKind.STATE, project)
 
-    def _member_added(self, project: str, record: Record) -> Change | None:
+    # The member is whose channel the record goes to. A record that grants has to say so twice, one that takes once.
+    def _member_added(self, project: str, user: str | None, record: Record) -> Change | None:
         _, data = _fields_of(record)
-        user, role = _id(data.get("user_id")), _role(data.get("role"))
-        if user is None or role is None:
+        role = _role(data.get("role"))
+        if user is None or role is None or data.get("user_id") != user:
             return None
         return self._set_member(project, user, role, record)
 
-    def _member_removed(self, project: str, record: Record) -> Change | None:
-        _, data = _fields_of(record)
-        user = _id(data.get("user_id"))
+    def _member_removed(self, project: str, user: str | None, record: Record) -> Change | None:
         return None if user is None else self._set_member(project, user, None, record)
 
     def _set_member(self, project: str, user: str, role: Role | None, record: Record) -> Change | None:
@@ -282,7 +295,7 @@ class Rights:
         return Change(ChangeKind.MEMBER, project, user)
 
 
-_PROJECT_FOLDS: Final[dict[str, Callable[[Rights, str, Record], Change | None]]] = {
+_PROJECT_FOLDS: Final[dict[str, Callable[[Rights, str, str | None, Record], Change | None]]] = {
     "project_created": Rights._created,
     "project_deleted": Rights._deleted,
     "project_updated": Rights._updated,
@@ -294,7 +307,7 @@ _TELLING_TYPES: Final = frozenset({*STATE_AFTER, "task_started", "task_status_ch
 
 
 @lru_cache(_CACHED_CHANNEL_LISTS)
-def _ids_of(channels: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
+def ids_of(channels: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
     """The ids of the task, project and user channels among `channels`."""
     ids = dict[str, str](name.partition(":")[::2] for name in channels)
     return ids.get("task"), ids.get("project"), ids.get("user")
