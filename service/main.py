@@ -15,7 +15,8 @@ from service.adapters.kafka.topic_id import read_topic
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.pool import open_pool
-from service.adapters.tokens import SharedSecret
+from service.adapters.tokens.authenticator import TokenAuthenticator
+from service.adapters.tokens.claims import Expected
 from service.domain.errors import LastseenError, LogUnavailable, Unavailable
 from service.node.node import Node, running
 from service.ports import Epoch
@@ -104,7 +105,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
     """Run a node and its HTTP server until SIGINT or SIGTERM."""
     if settings.jwt_secret is None:
         raise LastseenError("LASTSEEN_JWT_SECRET is not set: a node needs it to verify tokens (at least 32 bytes)")
-    authenticator = SharedSecret(settings.jwt_secret.get_secret_value())
+    authenticator = TokenAuthenticator(settings.jwt_secret.get_secret_value(), None, Expected())
     async with open_node(settings) as node:
         app = create_app(node, authenticator)
         server = create_server(app, host, port, max_message_bytes=settings.max_message_bytes, drain=node.drain)
