@@ -6,6 +6,7 @@ day on which the log writer copied the record, by the database's clock: a produc
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -193,6 +194,71 @@ cursor = Table(
     PrimaryKeyConstraint("user", "client_id", name="cursor_pkey"),
 )
 """How far each client of a user has acknowledged its user channel; `client_id` is empty for those without a name."""
+
+
+def _stamp(prefix: str, *, nullable: bool = False) -> list[Column[Any]]:
+    """Which record said it: its epoch, time of appending (ms since 1970), partition and offset."""
+    return [
+        Column(f"{prefix}_epoch", Integer, nullable=nullable),
+        Column(f"{prefix}_ms", BigInteger, nullable=nullable),
+        Column(f"{prefix}_partition", Integer, nullable=nullable),
+        Column(f"{prefix}_offset", BigInteger, nullable=nullable),
+    ]
+
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", _text(), nullable=False),
+    Column("name", Text),
+    Column("deleted", Boolean, nullable=False),
+    *_stamp("since"),
+    PrimaryKeyConstraint("id", name="project_pkey"),
+)
+"""Projects that were ever begun. These and the next two tables outlive epochs; the projection `rights` writes them."""
+
+member = Table(
+    "member",
+    metadata,
+    Column("project", _text(), nullable=False),
+    Column("user", _text(), nullable=False),
+    Column("role", _text()),
+    *_stamp("since"),
+    PrimaryKeyConstraint("project", "user", name="member_pkey"),
+    Index("member_user", "user"),
+)
+"""The log's last word on a user in a project that is not deleted; without a role: removed."""
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", _text(), nullable=False),
+    Column("project", _text()),
+    Column("user", _text()),
+    Column("state", _text(), nullable=False),
+    Column("started", Boolean, nullable=False),
+    *_stamp("fixed"),
+    *_stamp("changed", nullable=True),
+    UniqueConstraint("id", "project", name="task_id_project_key", postgresql_nulls_not_distinct=True),
+    Index("task_newest", "fixed_ms", "id"),
+)
+"""Tasks, a row for each project that records of one have named: nearly always one.
+
+Where there are more, the row that counts is one that `started`, and of these the earliest.
+"""
+
+projection_hole = Table(
+    "projection_hole",
+    metadata,
+    Column("projection", _text(), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("projection", "epoch", "partition", "first_offset", name="projection_hole_pkey"),
+)
+"""Ranges `[first_offset, next_offset)` that neither Kafka nor the log held any more when a projection came to them."""
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 
