@@ -8,8 +8,10 @@ from typing import Final, NoReturn, Self
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from lastseen.asking import Asking, CommandResult
 from lastseen.backoff import Backoff
 from lastseen.close_codes import Return, when_to_return
+from lastseen.commands import CommandName
 from lastseen.connection import Connection, connecting, websocket_url
 from lastseen.errors import (
     AccessDenied,
@@ -78,6 +80,7 @@ class Client:
         self._on_interruption = on_interruption
         self._session = Session()
         self._streams: dict[str, Stream] = {}
+        self._asking = Asking(self._transmit)
         self._connection: Connection | None = None
         self._user_channel: str | None = None
         self._established = False
@@ -96,6 +99,7 @@ class Client:
         self._error = self._error or Closed("the client is closed")
         for stream in list(self._streams.values()):
             stream.end(self._error)
+        self._asking.fail(self._error)
         self._runner.cancel()
         results = await asyncio.gather(self._runner, return_exceptions=True)
         if isinstance(results[0], Exception) and error is None:
@@ -115,10 +119,7 @@ class Client:
         One stream per channel at a time. `on_gap` is called, in the order of the events, when some of them
         will not come.
         """
-        if self._error is not None:
-            raise self._error
-        if self._runner is None:
-            raise Closed("enter the client first: async with Client(…) as client")
+        self._check_open()
         if (had := self._streams.get(channel)) is not None and not had.ended:
             raise ValueError(f"{channel} has a stream already: close it first")
         starts: list[tuple[StartKind, object]] = []
@@ -134,10 +135,54 @@ class Client:
         self._streams[channel] = stream
         if not starts and channel not in self._session.automatic and self._session.state(channel) is State.IDLE:
             self._session.forget(channel)  # what an earlier stream had is not where this one begins
-        message = self._session.subscribe(channel, starts[0] if starts else None)
+        self._transmit(self._session.subscribe(channel, starts[0] if starts else None))
+        return stream
+
+    async def send_input(self, task: str, text: str, *, command_id: str | None = None) -> CommandResult:
+        """Write `text` to the input of a running task, as it is; wait until it is known what became of that.
+
+        A command goes on over every interruption. It is applied at most once, also if you call this again with
+        the same `command_id`. Raises AccessDenied, BadRequest, and what the client failed with.
+        """
+        return await self._command(CommandName.INPUT, task, command_id, input=text)
+
+    async def cancel(self, task: str, *, command_id: str | None = None) -> CommandResult:
+        """End a running task; as `send_input`."""
+        return await self._command(CommandName.CANCEL, task, command_id)
+
+    async def pause(self, task: str, *, command_id: str | None = None) -> CommandResult:
+        """Halt a running task; as `send_input`."""
+        return await self._command(CommandName.PAUSE, task, command_id)
+
+    async def resume(self, task: str, *, command_id: str | None = None) -> CommandResult:
+        """Let a halted task go on; as `send_input`."""
+        return await self._command(CommandName.RESUME, task, command_id)
+
+    async def confirm(
+        self,
+        task: str,
+        confirmation_id: str,
+        *,
+        approved: bool,
+        command_id: str | None = None,
+    ) -> CommandResult:
+        """Answer a `task_confirmation_required` of the task; as `send_input`."""
+        data = {"confirmation_id": confirmation_id, "approved": approved}
+        return await self._command(CommandName.CONFIRM, task, command_id, **data)
+
+    async def _command(self, name: CommandName, task: str, id_: str | None, **data: object) -> CommandResult:
+        self._check_open()
+        return await self._asking.command(name, task, id_, **data)
+
+    def _check_open(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._runner is None:
+            raise Closed("enter the client first: async with Client(…) as client")
+
+    def _transmit(self, message: Message) -> None:
         if self._connection is not None:
             self._connection.send(message)
-        return stream
 
     def _leave(self, stream: Stream) -> None:
         if self._streams.get(stream.channel) is not stream:
@@ -145,9 +190,7 @@ class Client:
         del self._streams[stream.channel]
         if stream.channel in self._session.automatic:
             return  # its position is needed to come back
-        message = self._session.unsubscribe(stream.channel)
-        if self._connection is not None:
-            self._connection.send(message)
+        self._transmit(self._session.unsubscribe(stream.channel))
 
     def _finish(self, stream: Stream, error: LastseenError | None = None) -> None:
         stream.end(error)
@@ -168,6 +211,7 @@ class Client:
             ending = self._error or Closed("the client is closed")
             for stream in list(self._streams.values()):
                 stream.end(ending)
+            self._asking.fail(ending)
 
     async def _reconnect_for_ever(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -221,7 +265,7 @@ class Client:
         async with connecting(self._url, token, query) as socket:
             self._connection = connection = Connection(socket)
             # What was subscribed while the connection was being opened is asked for here as well.
-            for message in self._session.resume().messages:
+            for message in (*self._session.resume().messages, *self._asking.unanswered):
                 connection.send(message)
             await connection.run(self._handle)
         raise AssertionError("a connection ends by an exception")
@@ -268,7 +312,8 @@ class Client:
                 if reason is not None and (stream := self._streams.get(channel)) is not None:
                     self._finish(stream, Ended(channel, reason))
             case Answer():
-                _log.debug("not asked for: %s", notice.message.get("type"))
+                if not self._asking.take(notice.message):
+                    _log.debug("not asked for: %s", notice.message.get("type"))
 
     async def _answer_ping(self) -> None:
         assert self._connection is not None
