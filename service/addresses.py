@@ -1,7 +1,7 @@
 """Addresses of servers, checked where they come in: a client library would end in a traceback, or wait, for them."""
 
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from service.domain.errors import BadRequest
@@ -44,6 +44,19 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def address_block(host: str | None) -> str | None:
+    """What counts as one address: of IPv6 a /64, which is what one customer has. None for loopback and for no host."""
+    if not host or is_loopback(host):
+        return None
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host[:64]
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ip_network((int(address) >> 64 << 64, 64)))
 
 
 def key_set_address(text: str) -> str:

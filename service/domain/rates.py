@@ -1,0 +1,50 @@
+"""How often something may happen: a token bucket for each key, all of one size. Time is an argument, in seconds."""
+
+from itertools import islice
+from typing import Final
+
+MOST_KEYS: Final = 100_000
+
+
+class Rates:
+    """`rate` a second in the long run, `burst` at once, for each key by itself.
+
+    A key is kept while its bucket is not full. Past `most` (or 1,024) those first seen are forgotten, a quarter at a
+    time, which gives them full buckets again.
+    """
+
+    __slots__ = ("_burst_seconds", "_full_at", "_most", "_seconds_each", "_sweep_at")
+
+    def __init__(self, rate: float, burst: float, most: int = MOST_KEYS) -> None:
+        self._seconds_each = 1 / rate
+        self._burst_seconds = max(burst, 1.0) / rate
+        self._full_at: dict[str, float] = {}
+        self._most = most
+        self._sweep_at = 1024
+
+    def __len__(self) -> int:
+        """How many keys are kept."""
+        return len(self._full_at)
+
+    def wait(self, key: str, now: float) -> float:
+        """Seconds until one more may happen; 0 if it may now. Takes nothing."""
+        full_at = max(self._full_at.get(key, now), now)
+        # A hair of tolerance: sums of seconds are not exact.
+        wait = full_at + self._seconds_each - now - self._burst_seconds
+        return wait if wait > 1e-9 else 0.0
+
+    def take(self, key: str, now: float) -> float:
+        """As `wait`; where one may happen, it has."""
+        wait = self.wait(key, now)
+        if wait == 0.0:
+            self._full_at[key] = max(self._full_at.get(key, now), now) + self._seconds_each
+            if len(self._full_at) > self._sweep_at:
+                self._sweep(now)
+        return wait
+
+    def _sweep(self, now: float) -> None:
+        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+        for key in list(islice(self._full_at, max(len(self._full_at) - self._most * 3 // 4, 0))):
+            del self._full_at[key]
+        # Further off than what is left, so that a sweep is paid for by what came since.
+        self._sweep_at = max(min(2 * len(self._full_at), self._most), 1024)
