@@ -7,6 +7,7 @@ so what is wanted next lies above them.
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from lastseen.commands import Command
@@ -251,6 +252,25 @@ class Commands(Protocol):
         Raises LogUnavailable; then it may have been appended all the same, and a retry with the same id is
         recognised by whoever applies it.
         """
+        ...
+
+
+class Ticket(NamedTuple):
+    """What stands for an access token once, for a short time."""
+
+    text: str
+    expires_at: datetime
+
+
+class Tickets(Protocol):
+    """Tickets for connecting, known to every node. Every call raises Unavailable while they can't be had."""
+
+    async def issue(self, identity: Identity) -> Ticket:
+        """A ticket for `identity`, its expiry included. Raises TooMany where the user has too many that are unspent."""
+        ...
+
+    async def spend(self, text: str) -> Identity:
+        """Whom the ticket was issued for; nobody will spend it again. Raises Denied, which does not quote it."""
         ...
 
 

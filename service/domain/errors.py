@@ -3,6 +3,7 @@
 - LastseenError
     - BadRequest            the caller's to mend; never retried as it is
     - Denied                the caller may not
+    - TooMany               the caller has used up what it may have; retry after `retry_after` seconds
     - Unavailable           passes by itself; retry after `retry_after` seconds
         - LogUnavailable        Kafka does not answer
             - OffsetsGone           Kafka no longer holds, or never held, the offsets asked for
@@ -27,6 +28,14 @@ class BadRequest(LastseenError):
 
 class Denied(LastseenError):
     """The caller may not do that."""
+
+
+class TooMany(LastseenError):
+    """The caller has, or does, as much as it may. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(LastseenError):

@@ -1,0 +1,40 @@
+"""The in-memory twin of `Tickets`."""
+
+import secrets
+from datetime import UTC, datetime
+
+from service.domain.errors import Denied, TooMany
+from service.domain.identity import Identity
+from service.ports import Clock, Ticket
+
+
+class MemoryTickets:
+    """Each good for `seconds`, `most` unspent ones a user."""
+
+    def __init__(self, clock: Clock, *, seconds: float, most: int) -> None:
+        self._clock = clock
+        self._ms = int(seconds * 1000)
+        self._most = most
+        self._unspent: dict[str, tuple[Identity, int]] = {}
+
+    async def issue(self, identity: Identity) -> Ticket:
+        now_ms = self._clock.now_ms()
+        self._unspent = {text: held for text, held in self._unspent.items() if held[1] > now_ms}
+        ends = [end for owner, end in self._unspent.values() if owner.user_id == identity.user_id]
+        if len(ends) >= self._most:
+            raise TooMany(
+                f"{self._most} tickets of {identity.user_id} are neither spent nor expired: spend one, or wait",
+                retry_after=max((min(ends) - now_ms) / 1000, 1.0),
+            )
+        text, end = secrets.token_urlsafe(), now_ms + self._ms
+        self._unspent[text] = (identity, end)
+        return Ticket(text, datetime.fromtimestamp(end / 1000, UTC))
+
+    async def spend(self, text: str) -> Identity:
+        held = self._unspent.pop(text, None)
+        if held is None:
+            raise Denied("there is no such ticket, or it has been spent")
+        identity, end = held
+        if end <= self._clock.now_ms():
+            raise Denied("the ticket has expired")
+        return identity

@@ -1,0 +1,110 @@
+"""Tickets in Postgres: what spends one on a node has spent it on all."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+
+from service.adapters.postgres.pool import answering
+from service.domain.errors import Denied, HistoryUnavailable, TooMany, Unavailable
+from service.domain.identity import Identity
+from service.ports import Ticket
+
+_WAIT_SECONDS: Final = 5.0
+_BYTES: Final = 32
+_LOCKS: Final = 0x71C4E7
+"""Names our locks among those of the database."""
+
+# One request of a user at a time, or many at once would all find room for one more.
+_LOCK = "SELECT pg_advisory_xact_lock($1, hashtext($2))"
+_SWEEP = """
+DELETE FROM ticket WHERE hash IN (
+    SELECT hash FROM ticket WHERE expires_at <= clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED
+)"""
+_ISSUE = """
+INSERT INTO ticket (hash, "user", claims, expires_at)
+SELECT $1, $2, $3, clock_timestamp() + make_interval(secs => $4)
+WHERE (SELECT count(*) FROM ticket WHERE "user" = $2 AND expires_at > clock_timestamp()) < $5
+RETURNING expires_at"""
+_NEXT_END = """
+SELECT extract(epoch FROM min(expires_at) - clock_timestamp())::float8
+FROM ticket WHERE "user" = $1 AND expires_at > clock_timestamp()"""
+_SPEND = "DELETE FROM ticket WHERE hash = $1 RETURNING claims, expires_at > clock_timestamp() AS is_good"
+
+
+class PostgresTickets:
+    """`Tickets`, by the database's clock: each good for `seconds`, `most` unspent ones a user.
+
+    The table holds the hash of each, so that whoever reads it can't connect.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, seconds: float, most: int) -> None:
+        self._pool = pool
+        self._seconds = seconds
+        self._most = most
+
+    async def issue(self, identity: Identity) -> Ticket:
+        text = secrets.token_urlsafe(_BYTES)
+        row = (_hash(text), identity.user_id, _to_json(identity), self._seconds, self._most)
+        with _answering():
+            async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection, connection.transaction():
+                await connection.execute(_SWEEP, timeout=_WAIT_SECONDS)
+                await connection.execute(_LOCK, _LOCKS, identity.user_id, timeout=_WAIT_SECONDS)
+                expires_at = await connection.fetchval(_ISSUE, *row, timeout=_WAIT_SECONDS)
+                if expires_at is not None:
+                    return Ticket(text, expires_at)
+                wait = await connection.fetchval(_NEXT_END, identity.user_id, timeout=_WAIT_SECONDS)
+        raise TooMany(
+            f"{self._most} tickets of {identity.user_id} are neither spent nor expired: spend one, or wait",
+            retry_after=max(wait or 0.0, 1.0),
+        )
+
+    async def spend(self, text: str) -> Identity:
+        with _answering():
+            async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection:
+                row = await connection.fetchrow(_SPEND, _hash(text), timeout=_WAIT_SECONDS)
+        if row is None:
+            raise Denied("there is no such ticket, or it has been spent")
+        if not row["is_good"]:
+            raise Denied("the ticket has expired")
+        return _from_json(row["claims"])
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        with answering():
+            yield
+    except HistoryUnavailable as error:
+        raise Unavailable(f"tickets can't be had now: {error}", retry_after=error.retry_after) from error
+
+
+def _to_json(identity: Identity) -> str:
+    return json.dumps(
+        {
+            "user_id": identity.user_id,
+            "role": identity.role,
+            "projects": sorted(identity.projects),
+            "scopes": sorted(identity.scopes),
+            "expires_at": identity.expires_at,
+        }
+    )
+
+
+def _from_json(text: str) -> Identity:
+    claims = json.loads(text)
+    return Identity(
+        claims["user_id"],
+        claims["role"],
+        frozenset(claims["projects"]),
+        frozenset(claims["scopes"]),
+        claims["expires_at"],
+    )
