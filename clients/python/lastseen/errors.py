@@ -6,6 +6,9 @@
             - TokenExpired            it was accepted and has run out
         - AccessDenied            the token's owner may not: `channel` where it is about one
         - BadRequest              the request is wrong: `field` names what to change
+            - InvalidEvent            so is the event, told before anything was sent; a ValueError too
+                - OtherProject            its task belongs to another project, or to none
+    - LogUnavailable          Kafka has not confirmed the event `id`: emit it again, with that id
     - Ended                   the server ended the subscription: `channel`, `reason`
     - ProtocolError           the other side does not speak version 1 of the protocol
     - Closed                  used before it was opened, or after it was closed
@@ -49,6 +52,40 @@ class BadRequest(Rejected):
         super().__init__(message, code=code)
         self.status = status
         self.field = field
+
+
+class InvalidEvent(BadRequest, ValueError):
+    """The event is wrong as it is; nothing was sent. `field` is the path of the first thing to change."""
+
+    def __init__(self, message: str, *, field: str, code: str = "invalid_event") -> None:
+        super().__init__(message, code=code, status=422, field=field)
+
+
+class OtherProject(InvalidEvent):
+    """A task keeps one project for life: `project` is the one that it has, None where it began without."""
+
+    def __init__(self, task: str, project: str | None, given: str) -> None:
+        right = f"give project_id={project!r} or leave it out" if project is not None else "leave project_id out"
+        super().__init__(
+            f"project_id: task {task} belongs to {f'project {project}' if project is not None else 'no project'}, not "
+            f"to {given}, and keeps that for life: {right}, or start a task with another id",
+            field="project_id",
+            code="conflict",
+        )
+        self.task = task
+        self.project = project
+
+
+class LogUnavailable(LastseenError):
+    """Kafka has not confirmed an event; it may be in the log all the same.
+
+    `id` is the event's: emitted again with this id and the same arguments, it counts once. None where the
+    error is about no single event.
+    """
+
+    def __init__(self, message: str, *, id: str | None = None) -> None:  # noqa: A002 - the envelope's word
+        super().__init__(message)
+        self.id = id
 
 
 class Ended(LastseenError):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -13,6 +12,9 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 from aiokafka.structs import RecordMetadata
+from lastseen.kafka_producer import BATCH_BYTES as BATCH_BYTES
+from lastseen.kafka_producer import MAX_REQUEST_BYTES as MAX_REQUEST_BYTES
+from lastseen.kafka_producer import new_producer, stop_producer
 
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.partitions import partition_of
@@ -20,10 +22,6 @@ from service.domain.errors import BadRequest, LogUnavailable
 from service.ports import Place
 
 logger = logging.getLogger(__name__)
-
-BATCH_BYTES = 128 * 1024
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
-STOP_SECONDS = 3.0
 
 NewEntry = tuple[bytes, bytes | None, tuple[tuple[str, bytes], ...]]
 """Key, value and headers, as a NewRecord; a value of None is a tombstone."""
@@ -86,19 +84,11 @@ class Appender:
     async def _start(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap,
-                    client_id="lastseen",
-                    enable_idempotence=True,
-                    acks="all",
-                    max_batch_size=BATCH_BYTES,
-                    max_request_size=MAX_REQUEST_BYTES,
-                    request_timeout_ms=int(self._timeout * 1000),
-                )
+                producer = new_producer(self._bootstrap, client_id="lastseen", timeout=self._timeout)
                 try:
                     await producer.start()
                 except BaseException:
-                    await _stop(producer)
+                    await stop_producer(producer)
                     raise
                 self._producer = producer
             return self._producer
@@ -109,32 +99,8 @@ class Appender:
         if producer is self._producer:
             self._producer = None
         self._retired.add(producer)
-        await _stop(producer)
+        await stop_producer(producer)
         self._retired.discard(producer)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await producer.flush()
-    except TimeoutError:
-        await _abandon(producer)
-    else:
-        with suppress(KafkaError):
-            await producer.stop()
-
-
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """Stop a producer that can't send what it holds: its own stop waits until that is sent, for ever if need be."""
-    await producer.client.close()
-    sender = producer._sender.sender_task
-    while sender is not None and not sender.done():
-        # Cancelled, it still waits for its requests one after the other; each further time ends one of them.
-        sender.cancel()
-        await asyncio.wait([sender], timeout=0.1)
-    # A request may have opened a connection again before it ended.
-    await producer.client.close()
-    producer._closed = True
 
 
 def _place(metadata: RecordMetadata) -> Place:
