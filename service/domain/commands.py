@@ -54,32 +54,28 @@ class Receipt:
     """What a runner says of a command; `by` is the user who sent the command."""
 
     command_id: str
-    command: str | None
+    command: str
+    by: str
     state: State
     reason: str | None
-    by: str | None
 
     @property
     def is_final(self) -> bool:
         """Whether no other is to be waited for."""
         return self.state is not State.ACCEPTED
 
-    def is_of(self, command_id: str, command: CommandName) -> bool:
-        """Whether it is about that command."""
-        return self.command_id == command_id and self.command in (None, command)
-
 
 def read_receipt(record: Record) -> Receipt | None:
     """The receipt in a `task_command` event; None where its `data` is none that we know."""
     data = _data_of(record)
-    id_, command, reason, by = (data.get(name) for name in ("command_id", "command", "reason", "by"))
-    if not isinstance(id_, str):
+    id_, command, by, reason = (data.get(name) for name in ("command_id", "command", "by", "reason"))
+    if not (isinstance(id_, str) and isinstance(command, str) and isinstance(by, str)):
         return None
     try:
         state = State(str(data.get("state")))
     except ValueError:
         return None
-    return Receipt(id_, _text(command), state, _text(reason), _text(by))
+    return Receipt(id_, command, by, state, reason if isinstance(reason, str) else None)
 
 
 def may_hold(record: Record, command_id: str) -> bool:
@@ -87,24 +83,23 @@ def may_hold(record: Record, command_id: str) -> bool:
     return b'"%b"' % command_id.encode() in record.value
 
 
-def outcome_of_end(record: Record, *, accepted: bool) -> tuple[State, str]:
-    """What a command is whose task has ended before any receipt said more than `accepted`.
+def is_loss(end: Record) -> bool:
+    """Whether this end of a task says that its runner was lost."""
+    return RUNNER_LOST.encode() in end.value and _data_of(end).get("reason") == RUNNER_LOST
+
+
+def outcome_of_end(*, lost: bool) -> tuple[State, str]:
+    """What a command is whose task has ended before any receipt said so.
 
     A runner reports what it has applied before it ends the task, and nothing can be reported behind the end
     (it would be void). So a command without a receipt was not applied, unless the runner was lost.
     """
-    if _data_of(record).get("reason") == RUNNER_LOST:
-        return State.UNKNOWN, RUNNER_LOST
-    return (State.UNKNOWN if accepted else State.REJECTED), TASK_ENDED
+    return (State.UNKNOWN, RUNNER_LOST) if lost else (State.REJECTED, TASK_ENDED)
 
 
 def fingerprint(command: CommandName, data: dict[str, JsonValue]) -> bytes:
     """What two commands with one id must agree in."""
     return blake2b(to_json([command, sorted(data.items())]), digest_size=16).digest()
-
-
-def _text(value: JsonValue) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _data_of(record: Record) -> dict[str, JsonValue]:

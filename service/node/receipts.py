@@ -32,12 +32,11 @@ class Receipts:
             if not of_task:
                 del self._by_task[oldest]
 
-    def final(self, task: str, command_id: str) -> list[Receipt]:
-        """The final receipts of the commands with that id, the newest first."""
-        found = []
+    def final(self, task: str, user: str, command_id: str) -> Receipt | None:
+        """The newest receipt that says what became of the user's command of that id."""
         for record in reversed(self._by_task.get(task, ())):
             if may_hold(record, command_id):
                 receipt = read_receipt(record)
-                if receipt is not None and receipt.command_id == command_id and receipt.is_final:
-                    found.append(receipt)
-        return found
+                if receipt is not None and receipt.is_final and (receipt.by, receipt.command_id) == (user, command_id):
+                    return receipt
+        return None

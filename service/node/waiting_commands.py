@@ -77,15 +77,15 @@ class WaitingCommands:
         receipt = read_receipt(record) if of_task else None
         if of_task is None or receipt is None:
             return
-        meant = [one for one in of_task.values() if receipt.is_of(one.key.id, one.command)]
-        # A runner that does not name the sender means whoever waits for that id.
-        for one in [one for one in meant if one.key.user == receipt.by] or meant:
-            if receipt.is_final:
-                one.decide(receipt.state, receipt.reason)
-            else:
-                one.accepted = True
+        waiting = of_task.get(Key(task, receipt.by, receipt.command_id))
+        if waiting is None or waiting.command != receipt.command:
+            return
+        if receipt.is_final:
+            waiting.decide(receipt.state, receipt.reason)
+        else:
+            waiting.accepted = True
 
-    def take_end(self, task: str, record: Record) -> None:
-        """The task has ended: no receipt can come any more."""
-        for one in self._by_task.get(task, {}).values():
-            one.decide(*outcome_of_end(record, accepted=one.accepted))
+    def take_end(self, task: str, *, lost: bool) -> None:
+        """The task has ended, perhaps because its runner was lost: no receipt can come any more."""
+        for waiting in self._by_task.get(task, {}).values():
+            waiting.decide(*outcome_of_end(lost=lost))
