@@ -11,7 +11,7 @@ from benchmarks.measured import Row, in_turn, paired
 from benchmarks.processes import log_writer
 from benchmarks.site import Ground, Site
 from benchmarks.waiting import until
-from consumers.log_writer import MAX_ROWS
+from consumers.reader import MAX_ROWS
 from service.adapters.kafka.log import KafkaLog, open_log
 from service.adapters.postgres.days import ensure_days
 from service.adapters.postgres.pool import open_pool

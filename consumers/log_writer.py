@@ -4,41 +4,23 @@ Run it as `python -m consumers.log_writer`, as often as you like: the instances 
 consumer group, and the fence in Postgres (see `LogStore`) holds even where the group is mistaken.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Self
+from collections.abc import Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
-
-from consumers.partition import Partition
+from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
 from consumers.runner_loop import run
-from service.adapters.kafka.errors import answering
-from service.adapters.kafka.readers import check_start, read_bounds
 from service.adapters.kafka.topic_id import read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
-from service.adapters.postgres.log_store import Fenced, LogStore
+from service.adapters.postgres.log_store import LogStore
 from service.adapters.postgres.pool import open_pool
 from service.domain.duplicates import LookBack
-from service.domain.errors import LogUnavailable, OffsetsGone
+from service.domain.errors import LogUnavailable
+from service.ports import Bounds
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-MAX_ROWS = 2_000
-MAX_BYTES = 8 * 1024 * 1024
-LINGER_SECONDS = 0.025
-IDLE_POLL_SECONDS = 0.25
-CHECK_SECONDS = 5.0
-KAFKA_SECONDS = 10.0
-STOP_SECONDS = 3.0
-SESSION_MS = 6_000
-"""After so much silence of an instance the others take its partitions; the least that brokers allow by default."""
-DAYS_CHECK_SECONDS = 3_600.0
 
 
 async def write_log(settings: Settings) -> None:
@@ -50,200 +32,36 @@ async def write_log(settings: Settings) -> None:
     # The time-out frees the fence of a writer that was frozen in the middle.
     async with open_pool(url, size=2, idle_in_transaction_session_timeout="2s") as pool:
         epoch = await Epochs(pool).current(info.id, info.partitions)
-        store = LogStore(pool, epoch.number)
-        await store.ensure_days()
-        async with _open_member(settings) as consumer:
-            history = PostgresHistory(pool, epoch.number)
-            async with LogWriter(consumer, settings.topic, store, history, settings.look_back) as writer:
-                logger.info("writing %s, epoch %s", settings.topic, epoch.name)
-                await writer.run()
+        sink = LogSink(LogStore(pool, epoch.number), PostgresHistory(pool, epoch.number), settings.look_back)
+        await sink.tend()
+        async with open_member(settings, "log-writer") as consumer, Reader(consumer, settings.topic, sink) as reader:
+            logger.info("writing %s, epoch %s", settings.topic, epoch.name)
+            await reader.run()
 
 
-@asynccontextmanager
-async def _open_member(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka,
-        client_id="lastseen-log-writer",
-        group_id=f"{settings.topic}.log-writer",
-        # Postgres knows how far it has come; the group deals out partitions and nothing else.
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        request_timeout_ms=int(KAFKA_SECONDS * 1000),
-        session_timeout_ms=SESSION_MS,
-        heartbeat_interval_ms=SESSION_MS // 4,
-    )
-    try:
-        with answering("Kafka"):
-            async with asyncio.timeout(KAFKA_SECONDS):
-                await consumer.start()
-        yield consumer
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await consumer.stop()
+class LogSink:
+    """The Postgres log, as where a `Reader`'s batches go."""
 
-
-class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Goes through the partitions that the group deals out to `consumer`, which it subscribes. Use in `async with`.
-
-    One batch is written while the next is read; a further one waits until that is written.
-    """
-
-    def __init__(
-        self, consumer: AIOKafkaConsumer, topic: str, store: LogStore, history: PostgresHistory, look_back: int
-    ) -> None:
-        self._consumer = consumer
-        self._topic = topic
+    def __init__(self, store: LogStore, history: PostgresHistory, look_back: int) -> None:
         self._store = store
         self._history = history
         self._look_back = look_back
-        # Replaced, never emptied: who holds the old one across an await sees that it is no longer ours.
-        self._partitions: dict[int, Partition] = {}
-        self._rows = 0
-        self._bytes = 0
-        self._writing: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._consumer.subscribe([self._topic], listener=self)
-        return self
+    async def next_offsets(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        return await self._store.next_offsets(partitions)
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Drop what is not written: whoever has the partition next reads it again."""
-        self._partitions = {}
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Hold the new partitions still until `run` knows where they begin."""
-        self._partitions = {}
-        for tp in assigned:
-            # Any place will do; without one the consumer would look for a committed offset.
-            self._consumer.seek(tp, 0)
-            self._consumer.pause(tp)
-
-    async def run(self) -> None:
-        """Read, judge and write until cancelled."""
-        loop = asyncio.get_running_loop()
-        checked = days_checked = loop.time()
-        while True:
-            try:
-                await self._take_over()
-                await self._round()
-                if self._writing is not None and self._writing.done():
-                    await self._written()
-                if loop.time() - checked > CHECK_SECONDS:
-                    checked = loop.time()
-                    await self._check_bounds()
-            except Fenced as error:
-                logger.warning("beginning again where Postgres stands: %s", error)
-                self._partitions = {}
-            if loop.time() - days_checked > DAYS_CHECK_SECONDS:
-                days_checked = loop.time()
-                await self._store.ensure_days()
-
-    async def _take_over(self) -> None:
-        """Bring the partitions that are ours and not known to where Postgres stands, and let them run."""
-        before = self._partitions
-        new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in before)
-        if not new:
-            return
-        await self._written()
-        for _, tp in self._tps(new):
-            self._consumer.pause(tp)
-        nexts = dict(await self._store.next_offsets(new))
-        bounds = await read_bounds(self._consumer, self._topic, new, KAFKA_SECONDS)
-        found: dict[int, Partition] = {}
-        for partition in new:
-            first, last = bounds[partition]
-            if nexts[partition] < first:
-                await self._store.write_hole(partition, nexts[partition], first, "retention")
-                logger.error("partition %d: Kafka no longer holds [%d, %d)", partition, nexts[partition], first)
-                nexts[partition] = first
-            elif nexts[partition] > last:
-                raise OffsetsGone(
-                    f"the log holds partition {partition} up to {nexts[partition]}, Kafka ends at {last}: data was lost"
-                )
-            found[partition] = Partition(partition, nexts[partition], await self._load(partition, nexts[partition]))
-        if self._partitions is not before:
-            return
-        self._partitions = {**before, **found}
-        for number, tp in self._tps(new):
-            self._consumer.seek(tp, nexts[number])
-            self._consumer.resume(tp)
-        logger.info("writing partitions %s", ", ".join(f"{p} from {nexts[p]}" for p in new))
-
-    async def _load(self, partition: int, next_: int) -> LookBack:
+    async def begin(self, partition: int, next_: int, held: Bounds) -> Start:
+        """As `Sink.begin`: what Kafka no longer holds is a hole; the look-back is in Postgres."""
+        if next_ < held.first:
+            await self._store.write_hole(partition, next_, held.first, "retention")
+            logger.error("partition %d: Kafka no longer holds [%d, %d)", partition, next_, held.first)
+            next_ = held.first
         look_back = LookBack(self._look_back)
         for seen in await self._history.look_back(partition, max(0, next_ - self._look_back), next_):
             look_back.load(seen)
-        return look_back
+        return Start(next_, look_back, next_)
 
-    async def _round(self) -> None:
-        """Gather records until there are enough or LINGER_SECONDS have passed, and write them."""
-        loop = asyncio.get_running_loop()
-        deadline: float | None = None
-        while deadline is None or loop.time() < deadline:
-            wait = IDLE_POLL_SECONDS if deadline is None else max(deadline - loop.time(), 0.001)
-            held = self._partitions
-            found = await self._poll(wait)
-            if self._partitions is not held:
-                return
-            # Before anything else is awaited: now they belong to `found`.
-            ends = {number: await self._consumer.position(tp) for number, tp in self._tps(held)}
-            for number, tp in self._tps(held):
-                await self._take(held, held[number], found.get(tp, ()), ends[number])
-                if self._partitions is not held:
-                    return
-            if not any(partition.has_moved for partition in held.values()):
-                return
-            deadline = deadline or loop.time() + LINGER_SECONDS
-        await self._write(self._partitions)
-
-    async def _poll(self, seconds: float) -> dict[TopicPartition, list[ConsumerRecord]]:
-        with answering("Kafka"):
-            try:
-                found: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
-                    timeout_ms=int(seconds * 1000)
-                )
-            except NoOffsetForPartitionError:
-                # It was asked for between being dealt a partition and being told of it.
-                return {}
-        return found
-
-    async def _take(
-        self, held: dict[int, Partition], partition: Partition, records: Sequence[ConsumerRecord], end: int
-    ) -> None:
-        for record in records:
-            partition.add(record)
-            self._bytes += len(record.value or b"")
-            self._rows += 1
-            if self._rows >= MAX_ROWS or self._bytes >= MAX_BYTES:
-                await self._write(held)
-                if self._partitions is not held:
-                    return
-        partition.pass_to(end)
-
-    async def _write(self, held: dict[int, Partition]) -> None:
-        """Begin to write what is held, once the batch before it is written."""
-        self._rows = self._bytes = 0
-        await self._written()
-        if self._partitions is held:
-            batches = [partition.take_batch() for partition in held.values() if partition.has_moved]
-            self._writing = asyncio.create_task(self._write_batches(batches))
-
-    async def _written(self) -> None:
-        """Wait until nothing is being written. Raises what the writing raised."""
-        if self._writing is not None:
-            try:
-                await self._writing
-            finally:
-                self._writing = None
-
-    async def _write_batches(self, batches: Sequence[Batch]) -> None:
+    async def write(self, batches: Sequence[Batch]) -> None:
         await self._store.write(batches)
         for batch in batches:
             for entry in batch.quarantined:
@@ -255,14 +73,8 @@ class LogWriter(ConsumerRebalanceListener):  # type: ignore[misc]
                     entry.detail,
                 )
 
-    async def _check_bounds(self) -> None:
-        """Notice that Kafka is away, or that retention has overtaken us: the consumer alone just finds nothing."""
-        held = self._partitions
-        bounds = await read_bounds(self._consumer, self._topic, list(held), KAFKA_SECONDS)
-        check_start({number: partition.next for number, partition in held.items()}, bounds)
-
-    def _tps(self, partitions: Iterable[int]) -> list[tuple[int, TopicPartition]]:
-        return [(number, TopicPartition(self._topic, number)) for number in partitions]
+    async def tend(self) -> None:
+        await self._store.ensure_days()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One partition as the log writer goes through it: each record read, judged, and put where it belongs."""
+"""One partition as a consumer goes through it: each record read, judged, and put where it belongs."""
 
 from service.adapters.postgres.batches import Batch, Quarantined, Readable, Voided
 from service.domain.duplicates import LookBack
@@ -9,15 +9,18 @@ from service.domain.records import RawRecord, read_record
 class Partition:
     """The look-back of a partition and the batch that is not written yet."""
 
-    __slots__ = ("batch", "look_back")
+    __slots__ = ("batch", "look_back", "reading")
 
-    def __init__(self, number: int, next_: int, look_back: LookBack) -> None:
+    def __init__(self, number: int, next_: int, look_back: LookBack, reading: int | None = None) -> None:
+        """`next_`: where the first batch begins; `reading`: from where on records come, for the look-back alone."""
         self.look_back = look_back
         self.batch = Batch(number, next_, next_)
+        self.reading = next_ if reading is None else reading
+        """The offset to be read next."""
 
     @property
     def next(self) -> int:
-        """The offset to be read next."""
+        """Where the batch ends so far."""
         return self.batch.next
 
     @property
@@ -26,16 +29,21 @@ class Partition:
         return self.batch.next > self.batch.first
 
     def add(self, raw: RawRecord) -> None:
-        """Take the next record. It must lie at or above `next`."""
-        if raw.offset < self.batch.next:
-            raise ValueError(f"offset {raw.offset} comes after {self.batch.next} was due")
-        self.batch.next = raw.offset + 1
+        """Take the next record. It must lie at or above `reading`."""
+        if raw.offset < self.reading:
+            raise ValueError(f"offset {raw.offset} comes after {self.reading} was due")
+        self.reading = raw.offset + 1
+        is_before = raw.offset < self.batch.next
+        self.batch.next = max(self.batch.next, self.reading)
         try:
             record = read_record(raw)
         except Unreadable as error:
-            self.batch.quarantined.append(Quarantined(raw, error.reason, str(error)))
+            if not is_before:
+                self.batch.quarantined.append(Quarantined(raw, error.reason, str(error)))
             return
         why = self.look_back.judge(record)
+        if is_before:
+            return
         if why is None:
             self.batch.readable.append(Readable(record, raw))
         else:
@@ -43,6 +51,7 @@ class Partition:
 
     def pass_to(self, next_: int) -> None:
         """Note that no record lies below `next_` any more."""
+        self.reading = max(self.reading, next_)
         self.batch.next = max(self.batch.next, next_)
 
     def take_batch(self) -> Batch:

@@ -11,7 +11,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from lastseen.record import NewRecord
 
-from consumers.log_writer import LogWriter
+from consumers.log_writer import LogSink
+from consumers.reader import Reader
 from service.adapters.kafka.log import KafkaLog
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.log_store import LogStore
@@ -156,5 +157,6 @@ async def rival(name: str, kafka: str, topic: str, database: str, epoch: Epoch) 
     ):
         store = LogStore(pool, epoch.number)
         await store.ensure_days()
-        async with LogWriter(consumer, topic, store, PostgresHistory(pool, epoch.number), 10_000) as writer:
-            await writer.run()
+        sink = LogSink(store, PostgresHistory(pool, epoch.number), 10_000)
+        async with Reader(consumer, topic, sink) as reader:
+            await reader.run()

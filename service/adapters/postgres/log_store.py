@@ -1,8 +1,4 @@
-"""The log writer's side of the Postgres log: a batch and how far it reaches, in one transaction or not at all.
-
-The transaction's first statement is the fence: it moves `next_offset` away from where the batch begins, and
-finds no row when anyone has moved it since. So every offset is written once, whoever competes or dies.
-"""
+"""The log writer's side of the Postgres log: a batch and how far it reaches, in one transaction or not at all."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,38 +16,18 @@ from service.adapters.postgres.batches import (
     void_row,
 )
 from service.adapters.postgres.days import ensure_days
+from service.adapters.postgres.fence import ADVANCE, check_moved, next_offsets
 from service.adapters.postgres.history import LOG_PROJECTION
 from service.adapters.postgres.pool import Connection, answering
 from service.adapters.postgres.rows import LOG_COLUMNS, row_of
-from service.domain.errors import LastseenError
 
 logger = logging.getLogger(__name__)
 
-_BEGIN = """
-    INSERT INTO projection_offset (projection, epoch, partition)
-    SELECT $1, $2, unnest($3::int[]) ON CONFLICT DO NOTHING
-"""
-_NEXT = """
-    SELECT partition, next_offset FROM projection_offset
-    WHERE projection = $1 AND epoch = $2 AND partition = ANY($3)
-"""
-# Locked in the order of partitions, so that two writers of the same ones don't deadlock.
-_FENCE = """
-    WITH batch AS (
-        SELECT * FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[]) AS b(partition, first, next, absent)
-    ), held AS (
-        SELECT o.partition, b.next, b.absent FROM projection_offset o
-        JOIN batch b ON b.partition = o.partition AND b.first = o.next_offset
-        WHERE o.projection = $1 AND o.epoch = $2
-        ORDER BY o.partition FOR UPDATE OF o
-    )
-    UPDATE projection_offset o SET next_offset = held.next, absent = o.absent + held.absent FROM held
-    WHERE o.projection = $1 AND o.epoch = $2 AND o.partition = held.partition
-    RETURNING o.partition, greatest(
+_FENCE = f"""{ADVANCE}, greatest(
         (now() AT TIME ZONE 'UTC')::date,
         (SELECT max(bucket) FROM log_bucket WHERE epoch = $2 AND partition = o.partition)
     ) AS bucket
-"""
+"""  # noqa: S608
 _COVER = """
     INSERT INTO log_bucket (epoch, partition, bucket, first_offset, last_offset)
     SELECT $1, b.partition, b.bucket, b.first, b.next - 1
@@ -83,10 +59,6 @@ TRIES = 3
 """Once for a missing day, once for refused records."""
 
 
-class Fenced(LastseenError):
-    """Another writer has moved a partition of the batch; nothing was written. Read `next_offsets` again."""
-
-
 class LogStore:
     """Writes the log of one epoch. Raises HistoryUnavailable while the database does not answer.
 
@@ -101,9 +73,7 @@ class LogStore:
         """The offset that each partition's next batch must begin at; 0 for one never written."""
         with answering():
             async with self._pool.acquire() as connection:
-                await connection.execute(_BEGIN, LOG_PROJECTION, self._epoch, list(partitions))
-                rows = await connection.fetch(_NEXT, LOG_PROJECTION, self._epoch, list(partitions))
-        return {row["partition"]: row["next_offset"] for row in rows}
+                return await next_offsets(connection, LOG_PROJECTION, self._epoch, partitions)
 
     async def ensure_days(self) -> None:
         """Make the day partitions for today and the next days."""
@@ -112,7 +82,7 @@ class LogStore:
                 await ensure_days(connection)
 
     async def write(self, batches: Sequence[Batch]) -> None:
-        """Write all batches, at most one a partition, or none. Raises Fenced.
+        """Write all batches, at most one a partition, or none. Raises `fence.Fenced`.
 
         A record that Postgres refuses is moved to its batch's `quarantined`, with Postgres's reason.
         """
@@ -168,9 +138,7 @@ class LogStore:
         nexts = [batch.next for batch in batches]
         moved = await connection.fetch(_FENCE, LOG_PROJECTION, self._epoch, partitions, firsts, nexts, list(absent))
         buckets: dict[int, date] = {row["partition"]: row["bucket"] for row in moved}
-        if lost := [batch for batch in batches if batch.partition not in buckets]:
-            named = ", ".join(f"{batch.partition} at {batch.first}" for batch in lost)
-            raise Fenced(f"another log writer has moved partition {named}")
+        check_moved("log writer", batches, buckets)
         days = [buckets[partition] for partition in partitions]
         await connection.execute(_COVER, self._epoch, partitions, days, firsts, nexts)
         return buckets

@@ -1,0 +1,66 @@
+"""The fence of a projection: how far it has come, moved by whoever writes it, in the same transaction.
+
+It is the transaction's first statement: it moves `next_offset` away from where a batch begins, and finds no
+row when anyone has moved it since. So every offset is written once, whoever competes or dies.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from service.adapters.postgres.pool import Connection
+from service.domain.errors import LastseenError
+
+_BEGIN = """
+    INSERT INTO projection_offset (projection, epoch, partition)
+    SELECT $1, $2, unnest($3::int[]) ON CONFLICT DO NOTHING
+"""
+_NEXT = """
+    SELECT partition, next_offset FROM projection_offset
+    WHERE projection = $1 AND epoch = $2 AND partition = ANY($3)
+"""
+# Locked in the order of partitions, so that two writers of the same ones don't deadlock.
+ADVANCE = """
+    WITH batch AS (
+        SELECT * FROM unnest($3::int[], $4::bigint[], $5::bigint[], $6::bigint[]) AS b(partition, first, next, absent)
+    ), held AS (
+        SELECT o.partition, b.next, b.absent FROM projection_offset o
+        JOIN batch b ON b.partition = o.partition AND b.first = o.next_offset
+        WHERE o.projection = $1 AND o.epoch = $2
+        ORDER BY o.partition FOR UPDATE OF o
+    )
+    UPDATE projection_offset o SET next_offset = held.next, absent = o.absent + held.absent FROM held
+    WHERE o.projection = $1 AND o.epoch = $2 AND o.partition = held.partition
+    RETURNING o.partition
+"""
+"""Projection, epoch, and arrays of the partitions and of where each begins and ends, and what is absent in it."""
+
+
+class Fenced(LastseenError):
+    """Another writer has moved a partition of the batch; nothing was written. Read `next_offsets` again."""
+
+
+class Range(Protocol):
+    """Offsets `[first, next)` of a partition."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def next(self) -> int: ...
+
+
+async def next_offsets(
+    connection: Connection, projection: str, epoch: int, partitions: Sequence[int]
+) -> Mapping[int, int]:
+    """The offset that each partition's next batch must begin at; 0 for one never written."""
+    await connection.execute(_BEGIN, projection, epoch, list(partitions))
+    rows = await connection.fetch(_NEXT, projection, epoch, list(partitions))
+    return {row["partition"]: row["next_offset"] for row in rows}
+
+
+def check_moved(who: str, ranges: Sequence[Range], moved: Collection[int]) -> None:
+    """Raises Fenced where the partition of a range is not among those that ADVANCE has moved."""
+    if lost := [range_ for range_ in ranges if range_.partition not in moved]:
+        named = ", ".join(f"{range_.partition} at {range_.first}" for range_ in lost)
+        raise Fenced(f"another {who} has moved partition {named}")
