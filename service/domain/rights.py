@@ -306,6 +306,22 @@ _TELLING_TYPES: Final = frozenset({*STATE_AFTER, "task_started", "task_status_ch
 """Types that may say something new of a task that has started."""
 
 
+PROJECT_TYPES: Final = frozenset(_PROJECT_FOLDS)
+"""Types that tell of projects and members."""
+PARSED_TYPES: Final = PROJECT_TYPES | {"task_status_change"}
+"""Types of which more is needed than header and place."""
+
+
+def bears_on_rights(record: Record) -> bool:
+    """Whether `Rights` may learn anything from records like this one."""
+    return record.type in _PROJECT_FOLDS or record.task is not None
+
+
+def is_telling(record: Record) -> bool:
+    """Whether its type may say something new; else it says no more than that there is its task."""
+    return record.type in _PROJECT_FOLDS or record.type in _TELLING_TYPES
+
+
 @lru_cache(_CACHED_CHANNEL_LISTS)
 def ids_of(channels: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
     """The ids of the task, project and user channels among `channels`."""
