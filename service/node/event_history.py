@@ -1,0 +1,226 @@
+"""The history of events for readers over HTTP: pages both ways, and a whole range as a stream.
+
+Postgres, Kafka and the window are read as for replays, so that what was acknowledged before the question is in the
+answer wherever it stands by then. Expired events are not left out.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from lastseen.positions import EARLIEST, Position
+
+from service.domain.errors import Unavailable
+from service.domain.records import Record
+from service.domain.window import Window
+from service.node.going_back import Descent
+from service.node.going_forward import ascending
+from service.node.head import Head
+from service.node.past import Range, Wanted, offsets_at, starts_at
+from service.node.replay import Lost, Page, Replay
+from service.ports import EventLog, History
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page ends with the record that brings its values to this."""
+PAGE_SECONDS: Final = 2.0
+"""A page that has looked for so long ends where it has come to, full or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What lies between the two positions will not come."""
+
+    requested: str
+    earliest: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAnswer:
+    """A page. Positions are tokens."""
+
+    records: Sequence[Record]
+    next: str
+    """Behind it lies what is newer than this page."""
+    previous: str | None
+    """At or below it lies what is older; None where nothing is."""
+    watermark: str
+    """Up to there the pages are complete."""
+    gap: Gap | None = None
+    """What is missing before the records, in the direction of reading."""
+
+
+class EventHistory:
+    """Reads the past of one log. Every call raises HistoryUnavailable or LogUnavailable where it can't be told now."""
+
+    def __init__(
+        self, window: Window, head: Head, replay: Replay, log: EventLog, history: History, settle_seconds: float
+    ) -> None:
+        self._window = window
+        self._head = head
+        self._replay = replay
+        self._log = log
+        self._history = history
+        self._settle_seconds = settle_seconds
+
+    async def forward(self, wanted: Wanted, range_: Range, limit: int) -> HistoryAnswer:
+        """The next `limit` events of a range, in the order of the log. A page may hold fewer, or none, before the end.
+
+        Going on with `next` until it is the watermark gives each event of the range once.
+        """
+        cursor, upto, gap = await self._bounds(range_)
+        begun = Position(self._head.epoch, cursor)
+        reached, records = dict(cursor), list[Record]()
+        deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
+        size = 0
+        async with aclosing(ascending(self._window, self._replay, wanted, cursor, upto)) as parts:
+            async for part in parts:
+                if isinstance(part, Lost):
+                    if records:
+                        break  # the next page begins with it
+                    gap = self._gap(gap, reached, {**reached, **part.earliest}, part.reason)
+                    reached.update(part.earliest)
+                    continue
+                taken = _fitting(part.records, limit - len(records), PAGE_BYTES - size)
+                records += part.records[:taken]
+                size += sum(len(record.value) for record in part.records[:taken])
+                reached.update(_served(part, taken))
+                is_full = len(records) >= limit or size >= PAGE_BYTES
+                if is_full or taken < len(part.records) or asyncio.get_running_loop().time() > deadline:
+                    break
+        is_first = (range_.after is None and range_.since_ms is None) or gap is not None
+        return HistoryAnswer(
+            records,
+            next=self._head.token_of(reached),
+            previous=None if is_first or max(begun.offsets.values()) < 0 else begun.token,
+            watermark=self._head.token_of(_joined(cursor, upto)),
+            gap=gap,
+        )
+
+    async def backward(self, wanted: Wanted, range_: Range, limit: int) -> HistoryAnswer:
+        """The last `limit` events of a range, the newest first, by their times of appending."""
+        await self._settle()
+        heads = self._window.heads()
+        top, gap = heads, None
+        if range_.before is not None:
+            beginning = await self._replay.begin(range_.before)
+            if any(lost.reason == "epoch" for lost in beginning.lost):
+                start = self._head.token_of(beginning.cursor)
+                return HistoryAnswer((), start, None, start, Gap(beginning.asked, start, "epoch"))
+            given = Position.parse(beginning.asked).offsets
+            top = {p: min(given[p], head) for p, head in heads.items()}
+        bottom = dict.fromkeys(heads, 0)
+        if range_.until_ms is not None:
+            until = starts_at(await self._offsets_at(range_.until_ms), _next(heads))
+            top = {p: min(offset, until[p]) for p, offset in top.items()}
+        if range_.since_ms is not None:
+            since = starts_at(await self._offsets_at(range_.since_ms), _next(heads))
+            bottom = {p: offset + 1 for p, offset in since.items()}
+        deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
+        descent = Descent(self._window, self._replay, self._history, wanted, top, bottom, deadline)
+        records: list[Record] = []
+        size = 0
+        while len(records) < limit and size < PAGE_BYTES:
+            record = await descent.take()
+            if record is not None:
+                records.append(record)
+                size += len(record.value)
+            elif descent.missing is None or records:
+                break  # the end, or the next page begins with what is missing
+            else:
+                gap = self._gap(gap, top, *descent.missing)
+        await descent.settle()
+        rest = descent.rest
+        upper = self._head.token_of(top)
+        previous = self._head.token_of(rest) if max(rest.values()) >= 0 else None
+        return HistoryAnswer(records, upper, previous, upper, gap)
+
+    async def stream(
+        self, wanted: Wanted, range_: Range, limit: int | None
+    ) -> AsyncGenerator[Sequence[Record] | Gap | str, None]:
+        """A range as it stands now, or its first `limit` events: records, gaps before what follows them, and at last
+        the position up to which that is everything."""
+        cursor, upto, gap = await self._bounds(range_)
+        if gap is not None:
+            yield gap
+        reached, given = dict(cursor), 0
+        async with aclosing(ascending(self._window, self._replay, wanted, cursor, upto)) as parts:
+            async for part in parts:
+                if isinstance(part, Lost):
+                    yield self._gap(None, reached, {**reached, **part.earliest}, part.reason)
+                    reached.update(part.earliest)
+                    continue
+                taken = len(part.records) if limit is None else min(limit - given, len(part.records))
+                reached.update(_served(part, taken))
+                given += taken
+                yield part.records[:taken]
+                if given == limit:
+                    break
+        yield self._head.token_of(reached)
+
+    async def _bounds(self, range_: Range) -> tuple[dict[int, int], dict[int, int], Gap | None]:
+        """Where a range begins and up to where it can be read now, and what is missing at its beginning."""
+        await self._settle()
+        heads = self._window.heads()
+        beginning = await self._replay.begin(range_.after or EARLIEST)
+        cursor, gap = dict(beginning.cursor), None
+        for lost in beginning.lost:
+            earliest = self._head.token_of(lost.earliest)
+            gap = Gap(gap.requested if gap else beginning.asked, earliest, lost.reason)
+        if range_.since_ms is not None:
+            since = starts_at(await self._offsets_at(range_.since_ms), _next(heads))
+            cursor = _joined(cursor, since)
+        upto = heads
+        if range_.before is not None:
+            last = await self._replay.begin(range_.before)
+            if any(lost.reason == "epoch" for lost in last.lost):
+                return cursor, cursor, Gap(last.asked, self._head.token_of(last.cursor), "epoch")
+            given = Position.parse(last.asked).offsets
+            upto = {p: min(given[p], head) for p, head in upto.items()}
+        if range_.until_ms is not None:
+            until = starts_at(await self._offsets_at(range_.until_ms), _next(heads))
+            upto = {p: min(until[p], offset) for p, offset in upto.items()}
+        return cursor, _joined(cursor, upto), gap
+
+    async def _settle(self) -> None:
+        """Give the tail a moment to come as far as the log is; where it does not, the watermark says so."""
+        with suppress(TimeoutError, Unavailable):
+            async with asyncio.timeout(self._settle_seconds):
+                ends = {p: held.next - 1 for p, held in (await self._log.bounds()).items()}
+                await self._head.passed(ends)
+
+    async def _offsets_at(self, ms: int) -> dict[int, int | None]:
+        return await offsets_at(self._log, self._history, ms)
+
+    def _gap(self, before: Gap | None, requested: Mapping[int, int], earliest: Mapping[int, int], reason: str) -> Gap:
+        """A gap, joined to one that was found just before it."""
+        if before is None:
+            return Gap(self._head.token_of(requested), self._head.token_of(earliest), reason)
+        return Gap(before.requested, self._head.token_of(earliest), before.reason if reason == "retention" else reason)
+
+
+def _fitting(records: Sequence[Record], limit: int, max_bytes: int) -> int:
+    """How many of them are at most `limit`, up to the one with which they have `max_bytes`."""
+    size = 0
+    for taken, record in enumerate(records[:limit], 1):
+        size += len(record.value)
+        if size >= max_bytes:
+            return taken
+    return min(limit, len(records))
+
+
+def _served(page: Page, taken: int) -> dict[int, int]:
+    """How far a page serves whoever takes its first records only."""
+    left = {record.partition for record in page.records[taken:]}
+    served = {p: offset for p, offset in page.served.items() if p not in left}
+    return served | {record.partition: record.offset for record in page.records[:taken] if record.partition in left}
+
+
+def _joined(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    return {p: max(offset, other[p]) for p, offset in one.items()}
+
+
+def _next(heads: Mapping[int, int]) -> dict[int, int]:
+    return {p: offset + 1 for p, offset in heads.items()}

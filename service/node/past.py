@@ -1,0 +1,58 @@
+"""What a reader of the past wants, and where a time lies in the log."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from lastseen.positions import Position
+
+from service.domain.records import Record
+from service.ports import EventLog, History
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Records of some channels; without types, of all types."""
+
+    channels: tuple[str, ...]
+    types: frozenset[str] = frozenset()
+
+    def matches(self, record: Record) -> bool:
+        """Whether a record is wanted."""
+        return (not self.types or record.type in self.types) and any(name in self.channels for name in record.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which part of the log: behind `after`, at or below `before`, and by time of appending `[since, until)`.
+
+    Times are in ms since 1970; None leaves an end open.
+    """
+
+    after: Position | None = None
+    before: Position | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+async def offsets_at(log: EventLog, history: History, ms: int) -> dict[int, int | None]:
+    """Per partition the first offset held at which the running maximum of appending times reaches `ms`.
+
+    None where it has not been reached yet. Raises LogUnavailable, HistoryUnavailable.
+    """
+    in_log, of_log = await asyncio.gather(log.offsets_at(ms), log.offsets_at(0))
+    bounds = await log.bounds()
+    # Where all that Kafka still holds is of that time or later, it may have been reached before.
+    asked = {p for p, held in bounds.items() if held.first > 0 and in_log[p] == of_log[p]}
+    before = await history.offsets_at(ms) if asked else {}
+    return {p: before[p] if p in asked and p in before else found for p, found in in_log.items()}
+
+
+def starts_at(offsets: Mapping[int, int | None], ends: Mapping[int, int]) -> dict[int, int]:
+    """The position before these offsets; where there is none, before the end `ends` (the offset that comes next)."""
+    return {p: (ends[p] if offset is None else offset) - 1 for p, offset in offsets.items()}
+
+
+def clipped(served: Mapping[int, int], upto: Mapping[int, int], partitions: Collection[int]) -> dict[int, int]:
+    """How far these partitions have been served, no further than `upto`."""
+    return {p: min(offset, upto[p]) for p, offset in served.items() if p in partitions}

@@ -1,0 +1,159 @@
+"""Pages of the past, whatever moves meanwhile: each event once, in order, and both ways the same."""
+
+from itertools import pairwise
+
+import pytest
+from lastseen.positions import Position
+
+from service.domain.records import Record
+from service.node.event_history import Gap
+from service.node.past import Range, Wanted
+from tests.contract.test_history import CHANNELS
+from tests.pasts import Past, places
+
+TYPES = ("task_output", "project_updated", "user_notification", "build_step")
+
+
+def some(past: Past) -> Wanted:
+    channels = tuple(past.random.sample(CHANNELS, past.random.randrange(1, 4)))
+    return Wanted(channels, frozenset(past.random.sample(TYPES, past.random.choice([0, 0, 1, 2]))))
+
+
+def by_partition(records: list[Record]) -> list[tuple[int, int]]:
+    return sorted(places(records))
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_forward_pages_give_each_event_once(seed: int) -> None:
+    past = Past(seed, window_bytes=past_bytes(seed))
+    past.fill(150)
+    if seed % 3 == 0:
+        await past.copied.project()
+    wanted, limit = some(past), past.random.choice([1, 3, 20, 1_000])
+    found: list[Record] = []
+    after: Position | None = None
+    for page_number in range(2_000):
+        await past.move()
+        if page_number < 10:
+            past.fill(past.random.randrange(10))
+        page = await past.history.forward(wanted, Range(after=after), limit)
+        assert page.gap is None
+        assert len(page.records) <= limit
+        found += page.records
+        after = Position.parse(page.next)
+        if page.next == page.watermark:
+            break
+    else:
+        raise AssertionError("the pages do not end")
+    expected = past.of(wanted.channels, wanted.types)
+    assert by_partition(found) == by_partition(expected)
+    for partition in range(3):
+        offsets = [record.offset for record in found if record.partition == partition]
+        assert offsets == sorted(offsets)
+    # From the end of all pages back to the beginning.
+    assert after is not None
+    await check_backward(past, wanted, after, expected)
+
+
+def past_bytes(seed: int) -> int:
+    return (0, 3_000, 20_000, 10_000_000)[seed % 4]
+
+
+async def check_backward(past: Past, wanted: Wanted, before: Position, expected: list[Record]) -> None:
+    limit = past.random.choice([1, 4, 30, 1_000])
+    found: list[Record] = []
+    at: Position | None = before
+    for _ in range(2_000):
+        await past.move()
+        page = await past.history.backward(wanted, Range(before=at), limit)
+        assert page.gap is None
+        assert len(page.records) <= limit
+        found += page.records
+        if page.previous is None:
+            break
+        at = Position.parse(page.previous)
+    else:
+        raise AssertionError("the pages do not end")
+    assert by_partition(found) == by_partition(expected)
+    for one, next_ in pairwise(found):
+        if one.partition == next_.partition:
+            assert one.offset > next_.offset
+    # Merged by time: nobody waits behind an older one of another partition, if its own newer ones are out.
+    heads = {p: [r for r in found if r.partition == p] for p in range(3)}
+    for record in found:
+        assert (record.appended_at, record.partition) == max(
+            (ahead[0].appended_at, ahead[0].partition) for ahead in heads.values() if ahead
+        )
+        heads[record.partition].pop(0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_position_parts_the_past_in_two(seed: int) -> None:
+    past = Past(seed, window_bytes=past_bytes(seed))
+    past.fill(120)
+    await past.copied.project()
+    wanted = some(past)
+    middle = Position("e", {p: past.random.randrange(-1, held.next) for p, held in (await past.log.bounds()).items()})
+    newer = await past.history.forward(wanted, Range(after=middle), 1_000)
+    older = await past.history.backward(wanted, Range(before=middle), 1_000)
+    same = await past.history.forward(wanted, Range(before=middle), 1_000)
+    assert by_partition(list(older.records)) == by_partition(list(same.records))
+    assert by_partition([*newer.records, *older.records]) == by_partition(past.of(wanted.channels, wanted.types))
+    assert older.previous is None
+    assert (newer.previous, older.next) == (middle.token if max(middle.offsets.values()) >= 0 else None, middle.token)
+    assert same.next == same.watermark == middle.token
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_times_part_the_past_too(seed: int) -> None:
+    past = Past(seed, window_bytes=past_bytes(seed))
+    begin = past.now
+    past.fill(120, twice=0)
+    await past.copied.project()
+    if seed % 2:
+        for partition, held in (await past.copied.coverage()).items():
+            past.log.drop_below(partition, past.random.randrange(held.next + 1))
+    wanted = some(past)
+    records = past.of(wanted.channels, wanted.types)
+    reached = {
+        place: max(r.appended_at for r in past.records if r.partition == place[0] and r.offset <= place[1])
+        for place in places(records)
+    }
+    times = sorted(past.random.randrange(begin - 10, past.now + 10) for _ in range(4))
+    ends: list[int | None] = [None, *times, None]
+    for since, until in pairwise(ends):
+        expected = sorted(
+            place
+            for place, time in reached.items()
+            if (since is None or time >= since) and (until is None or time < until)
+        )
+        page = await past.history.forward(wanted, Range(since_ms=since, until_ms=until), 1_000)
+        back = await past.history.backward(wanted, Range(since_ms=since, until_ms=until), 1_000)
+        assert by_partition(list(page.records)) == by_partition(list(back.records)) == expected
+        assert page.next == page.watermark
+        assert (page.gap, back.gap) == (None, None)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_stream_is_all_pages_at_once(seed: int) -> None:
+    past = Past(seed, window_bytes=past_bytes(seed))
+    past.fill(150)
+    await past.move()
+    wanted = some(past)
+    found: list[Record] = []
+    last = None
+    async for part in past.history.stream(wanted, Range(), None):
+        assert last is None, "the watermark comes last"
+        assert not isinstance(part, Gap)
+        if isinstance(part, str):
+            last = part
+        else:
+            found += part
+    assert last == past.head.token
+    assert by_partition(found) == by_partition(past.of(wanted.channels, wanted.types))
+    first = [part async for part in past.history.stream(wanted, Range(), 3)]
+    assert isinstance(first[-1], str)
+    rest = await past.history.forward(wanted, Range(after=Position.parse(first[-1])), 1_000)
+    begun = [record for part in first[:-1] if not isinstance(part, Gap | str) for record in part]
+    assert len(begun) == min(3, len(found))
+    assert by_partition([*begun, *rest.records]) == by_partition(found)
