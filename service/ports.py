@@ -19,6 +19,8 @@ from service.domain.identity import Identity
 from service.domain.ranges import Bounds as Bounds
 from service.domain.ranges import Coverage as Coverage
 from service.domain.records import RawRecord, Record
+from service.domain.rights import Member, Project
+from service.domain.tasks import Task
 
 
 class Place(NamedTuple):
@@ -240,6 +242,38 @@ class Access(Protocol):
 
     async def may_execute(self, identity: Identity, task_id: str) -> Verdict:
         """Whether `identity` may send commands to the task; as final as `judge`."""
+        ...
+
+
+class HeldRights(NamedTuple):
+    """What the projection of rights holds, all of one moment."""
+
+    next: Mapping[int, int]
+    """Per partition the offset that it reads next; one that it has not begun is left out."""
+    projects: Sequence[Project]
+    members: Sequence[Member]
+    tasks: Sequence[Task]
+    """The newest, every claim of each."""
+    all_tasks: bool
+    """Whether there are no others."""
+
+
+class HeldTask(NamedTuple):
+    """What the projection holds of one task, and how far it had come."""
+
+    claims: Sequence[Task]
+    next: Mapping[int, int]
+
+
+class RightsLoader(Protocol):
+    """The projection of rights. Every call raises HistoryUnavailable while the database does not answer."""
+
+    async def load(self, tasks: int) -> HeldRights:
+        """All projects and members, and up to so many tasks."""
+        ...
+
+    async def task(self, task_id: str) -> HeldTask:
+        """What is held of one task; no claims where there is none."""
         ...
 
 
