@@ -124,7 +124,7 @@ class RightsSink:
         start = max(0, next_ - self._look_back)
         reading = next_ if copied.next >= next_ else max(start, held.first, copied.next)
         if max(start, copied.next) < reading and copied.next < next_:
-            logger.error(
+            logger.warning(
                 "partition %d: neither Kafka nor Postgres holds [%d, %d): a repetition of what was there may count",
                 partition,
                 max(start, copied.next),

@@ -1,18 +1,16 @@
 """The log writer copies the topic exactly once, and puts aside what it can't copy."""
 
-import asyncio
 import json
 import signal
 from random import Random
 
 import asyncpg
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import AIOKafkaProducer
 from lastseen.record import NewRecord
 
 from service.adapters.kafka.log import KafkaLog
 from tests.events import records_of, task_events
-from tests.integration.conftest import LogWriters, until_written
+from tests.integration.conftest import LogWriters, delete_records, until_written
 from tests.ledger import check_ledger
 from tests.raw import task_event
 from tests.waiting import until
@@ -254,14 +252,3 @@ async def test_a_writer_waits_for_postgres_and_stops_while_it_waits(log_writers:
     writer = await log_writers.start(LASTSEEN_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/none")
     await until(lambda: "Postgres can't be reached" in log_writers.said(), what="a word about Postgres")
     assert await log_writers.stop(writer) == 0
-
-
-async def delete_records(kafka: str, topic: str, below: dict[int, int]) -> None:
-    """Have the brokers drop what lies below these offsets, as retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        wanted = {TopicPartition(topic, p): RecordsToDelete(before_offset=offset) for p, offset in below.items()}
-        await asyncio.wait_for(admin.delete_records(wanted), 10)
-    finally:
-        await admin.close()
