@@ -1,0 +1,199 @@
+"""Sending commands to whoever runs a task, and telling what became of each."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final, Protocol, TypeVar
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from lastseen.commands import Command
+from lastseen.names import TERMINAL_TYPES
+
+from service.domain.command_requests import CommandRequest
+from service.domain.commands import RECEIPT_TYPE, CommandResult, fingerprint, is_loss, outcome_of_end
+from service.domain.errors import BadRequest, Denied, TooManyCommands, Unavailable
+from service.domain.identity import Identity
+from service.domain.records import Record
+from service.node.receipts import Receipts
+from service.node.waiting_commands import Key, Waiting, WaitingCommands
+from service.ports import Clock, Commands, Verdict
+from service.settings import Settings
+
+GRACE_SECONDS: Final = 2.0
+"""How long after its deadline a command's receipt is waited for: it was written in time, or says `expired`."""
+_REMEMBERED: Final = 10_000
+_NOTED: Final = TERMINAL_TYPES | {RECEIPT_TYPE}
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Executors(Protocol):
+    """Who may command: of the port `Access`, all that is asked here."""
+
+    async def may_execute(self, identity: Identity, task_id: str) -> Verdict:
+        """As `Access.may_execute`."""
+        ...
+
+
+class KnownTask(Protocol):
+    """What has to be known of a task that is commanded."""
+
+    @property
+    def project(self) -> str | None: ...
+    @property
+    def ended(self) -> bool: ...
+
+
+class TaskFinder(Protocol):
+    """Who knows what the log says of a task."""
+
+    async def find(self, task: str) -> KnownTask | None:
+        """None for a task without events. Raises HistoryUnavailable."""
+        ...
+
+
+class Commander:
+    """Appends commands for those who may.
+
+    At most `max_waiting_commands` are under way; another is refused with TooManyCommands.
+    """
+
+    def __init__(
+        self, commands: Commands, access: Executors, tasks: TaskFinder, clock: Clock, settings: Settings
+    ) -> None:
+        self._commands = commands
+        self._access = access
+        self._tasks = tasks
+        self._clock = clock
+        self._settings = settings
+        self._under_way = 0
+        self._waiting = WaitingCommands()
+        self._receipts = Receipts()
+        # What this node has appended under the ids of clients.
+        self._sent: OrderedDict[Key, bytes] = OrderedDict()
+        # Tasks whose runners were lost.
+        self._lost: OrderedDict[str, None] = OrderedDict()
+        # A user's commands to a task are appended in the order in which they came.
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def note(self, record: Record) -> None:
+        """Take what the tail has read, if it is a receipt or the end of a task; void records are none."""
+        if record.type not in _NOTED or (task := record.task) is None:
+            return
+        if record.type == RECEIPT_TYPE:
+            self._receipts.add(task, record)
+            self._waiting.take_receipt(task, record)
+        else:
+            lost = is_loss(record)
+            if lost:
+                _remember(self._lost, task, None)
+            self._waiting.take_end(task, lost=lost)
+
+    async def send(self, identity: Identity, request: CommandRequest) -> CommandResult:
+        """Append the command and wait until it is known what became of it, or its deadline has passed.
+
+        One with an id that is known is not appended again: the answer is that of the first. What has been
+        appended stays so when the caller is cancelled. Raises Denied where `identity` may not or there is no
+        such task, BadRequest for an id that was another command's, Unavailable (the same id may be sent again).
+        """
+        async with self.sending(identity, request) as sent:
+            return await sent.result()
+
+    @asynccontextmanager
+    async def sending(self, identity: Identity, request: CommandRequest) -> AsyncIterator[Waiting]:
+        """The same in two steps: in the block it has been appended; `result` of what it gives then waits."""
+        limit = self._settings.max_waiting_commands
+        if self._under_way >= limit:
+            raise TooManyCommands(f"{limit} commands wait for their receipts at this node: send it again later")
+        self._under_way += 1
+        try:
+            waiting = await self._begin(identity, request)
+            waiting.asking += 1
+            try:
+                yield waiting
+            finally:
+                waiting.asking -= 1
+                if waiting.asking == 0:
+                    self._waiting.drop(waiting)
+        finally:
+            self._under_way -= 1
+
+    async def _begin(self, identity: Identity, request: CommandRequest) -> Waiting:
+        key = Key(request.task_id, identity.user_id, request.id or uuid4().hex)
+        async with self._turns.setdefault((key.user, key.task), asyncio.Lock()):
+            verdict = await self._access.may_execute(identity, key.task)
+            if isinstance(verdict, Unavailable):
+                raise verdict
+            if not verdict:
+                raise Denied("Task access denied")
+            waiting = Waiting(
+                key,
+                request.command,
+                fingerprint(request.command, request.data),
+                asyncio.get_running_loop().time() + self._settings.command_deadline_seconds + GRACE_SECONDS,
+                asyncio.get_running_loop().create_future(),
+            )
+            if request.id is not None and (same := self._recognise(waiting)) is not None:
+                return same
+            facts = await self._tasks.find(key.task)
+            if facts is None:
+                raise Denied("Task access denied")
+            if facts.ended:
+                # What the lost runner knew of an id that was sent before, nobody knows.
+                waiting.decide(*outcome_of_end(lost=request.id is not None and key.task in self._lost))
+            else:
+                await self._append(identity, request, facts.project, waiting)
+            return waiting
+
+    async def _append(self, identity: Identity, request: CommandRequest, project: str | None, waiting: Waiting) -> None:
+        deadline = self._clock.now_ms() / 1000 + self._settings.command_deadline_seconds
+        command = Command(
+            id=waiting.key.id,
+            command=request.command,
+            task_id=request.task_id,
+            project_id=project,
+            user_id=identity.user_id,
+            role=identity.role or None,
+            deadline=datetime.fromtimestamp(deadline, UTC),
+            node=self._settings.instance_id,
+            data=request.data,
+        )
+        # Before it is appended: its receipt may be here before Kafka's answer is.
+        self._waiting.add(waiting)
+        try:
+            await self._commands.append(command)
+        except BaseException:
+            self._waiting.drop(waiting)
+            raise
+        if request.id is not None:
+            _remember(self._sent, waiting.key, waiting.print)
+
+    def _recognise(self, new: Waiting) -> Waiting | None:
+        """The same command, sent before: still under way, or with what became of it. Raises BadRequest."""
+        under_way = self._waiting.find(new.key)
+        sent = self._sent.get(new.key) if under_way is None else under_way.print
+        if sent is not None and sent != new.print:
+            raise _in_use(new.key.id)
+        if under_way is not None:
+            return under_way
+        receipt = self._receipts.final(*new.key)
+        if receipt is None:
+            return None
+        if receipt.command != new.command:
+            raise _in_use(new.key.id)
+        new.decide(receipt.state, receipt.reason)
+        return new
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    memory[key] = value
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
+
+
+def _in_use(id_: str) -> BadRequest:
+    return BadRequest(f"id {id_} was given to another command: each has its own", code="id_in_use", field="id")
