@@ -18,7 +18,7 @@ from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rows import LOG_COLUMNS, row_of
 from service.domain.records import Record, read_record
 
-_COPIED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_offset"
+_COPIED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_offset WHERE projection = 'log'"
 
 
 async def measure(site: Site) -> list[Row]:

@@ -24,7 +24,7 @@ from service.embedded.stack import Progress, Stack, running
 from service.embedded.together import together
 from service.settings import read_settings
 
-CONSUMERS = ("log-writer",)
+CONSUMERS = ("log-writer", "projections")
 """Each is run as the module `consumers.NAME`, its dashes being underscores there."""
 
 TOPIC = "events"

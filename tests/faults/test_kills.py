@@ -106,7 +106,7 @@ async def is_writing(driven: Driven) -> bool:
     """Whether the log writer has written between two looks."""
     connection = await asyncpg.connect(driven.up.instance["database_url"])
     try:
-        query = "SELECT sum(next_offset) FROM projection_offset"
+        query = "SELECT sum(next_offset) FROM projection_offset WHERE projection = 'log'"
         before = await connection.fetchval(query)
         await asyncio.sleep(0.03)
         return bool(await connection.fetchval(query) > before)

@@ -19,7 +19,7 @@ from service.embedded.instance import Instance
 from service.main import prepare
 from service.ports import Epoch
 from tests.events import records_of, task_events
-from tests.integration.conftest import LogWriters, until_written
+from tests.integration.conftest import Consumers, LogWriters, until_written
 
 
 async def lastseen(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -144,22 +144,32 @@ async def test_addresses_and_settings_that_are_wrong_are_said_in_a_sentence(
 
 
 async def test_lag_counts_what_is_behind_and_what_was_passed_over(
-    data_dir: Path, log: KafkaLog, epoch: Epoch, log_writers: LogWriters, sql: asyncpg.Connection
+    data_dir: Path,
+    log: KafkaLog,
+    epoch: Epoch,
+    log_writers: LogWriters,
+    projections: Consumers,
+    sql: asyncpg.Connection,
 ) -> None:
     records = records_of(task_events(40))
     bad = records[0]._replace(value=b"broken")
     await log.append([*records, records[0], bad])
     before = json.loads((await lastseen("lag", "--data-dir", str(data_dir), "--json")).stdout)
-    assert (before["epoch"], before["lag"]) == (epoch.name, 42)
+    assert (before["epoch"], before["lag"], before["rights"]) == (epoch.name, 42, 42)
     await log_writers.start()
+    await projections.start()
     await until_written(log, sql)
+    await until_written(log, sql, projection="rights")
     after = json.loads((await lastseen("lag", "--data-dir", str(data_dir), "--json")).stdout)
-    assert after["lag"] == 0
+    assert after["lag"] == after["rights"] == 0
     bounds = await log.bounds()
     assert {one["partition"]: (one["first"], one["next"]) for one in after["partitions"]} == bounds
     assert all(one["written"] == one["next"] for one in after["partitions"])
     assert sum(one["void"] for one in after["partitions"]) == 1
     assert sum(one["quarantined"] for one in after["partitions"]) == 1
     table = await lastseen("lag", "--data-dir", str(data_dir))
-    assert f"epoch {epoch.name}: 0 behind" in table.stdout
+    assert f"epoch {epoch.name}: 0 behind, rights 0 behind" in table.stdout
     assert len(table.stdout.splitlines()) == 2 + len(bounds)
+    assert not table.stderr
+    await sql.execute("INSERT INTO projection_hole VALUES ('rights', $1, 0, 0, 7)", epoch.number)
+    assert "7 offsets were held nowhere any more" in (await lastseen("lag", "--data-dir", str(data_dir))).stderr

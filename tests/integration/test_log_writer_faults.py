@@ -60,7 +60,7 @@ async def appending(log: KafkaLog) -> AsyncIterator[Producer]:
 
 async def reached(sql: asyncpg.Connection, more: int) -> None:
     """Wait until `more` further offsets are written."""
-    total = "SELECT coalesce(sum(next_offset), 0) FROM projection_offset"
+    total = "SELECT coalesce(sum(next_offset), 0) FROM projection_offset WHERE projection = 'log'"
     goal = await sql.fetchval(total) + more
 
     async def is_reached() -> bool:

@@ -54,7 +54,7 @@ async def test_from_nothing_to_ready(up: Up) -> None:
     assert instance["nodes"] == [first, second]
     assert instance["topic"] == "events"
     assert instance["epoch"]
-    assert set(up.pids) == {"supervisor", "kafka-1", "postgres", "log-writer", "node-1", "node-2"}
+    assert set(up.pids) == {"supervisor", "kafka-1", "postgres", "log-writer", "projections", "node-1", "node-2"}
     assert all(runs(pid) for pid in up.pids.values())
     assert await answers(up)
     async with AIOKafkaProducer(bootstrap_servers=instance["kafka"]) as producer:
@@ -87,7 +87,7 @@ async def test_a_second_up_on_the_same_data_dir_is_refused(up: Up) -> None:
 
 async def test_whatever_is_killed_comes_back(up: Up) -> None:
     before = up.pids
-    killed = ("node-2", "log-writer", "postgres", "kafka-1")
+    killed = ("node-2", "log-writer", "projections", "postgres", "kafka-1")
     for name in killed:
         os.kill(before[name], signal.SIGKILL)
     await until(lambda: all(f"{name} runs again" in up.told for name in killed), timeout=60, what="all of them back")

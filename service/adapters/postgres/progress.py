@@ -1,4 +1,4 @@
-"""How far the log writer has come, and what it passed over."""
+"""How far the log writer and the projection of rights have come, and what they passed over."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import asyncpg
 
 from service.adapters.postgres.history import LOG_PROJECTION
 from service.adapters.postgres.pool import answering
+from service.adapters.postgres.rights_store import RIGHTS_PROJECTION
 
 _PROGRESS = """
     SELECT o.partition, o.next_offset, o.absent,
@@ -16,6 +17,12 @@ _PROGRESS = """
          AND q."offset" >= o.first_offset),
         (SELECT coalesce(sum(h.next_offset - h.first_offset), 0)::bigint FROM hole h
          WHERE h.epoch = o.epoch AND h.partition = o.partition)
+    FROM projection_offset o WHERE o.projection = $2 AND o.epoch = $1
+"""
+_RIGHTS = """
+    SELECT o.partition, o.next_offset,
+        (SELECT coalesce(sum(h.next_offset - h.first_offset), 0)::bigint FROM projection_hole h
+         WHERE h.projection = o.projection AND h.epoch = o.epoch AND h.partition = o.partition)
     FROM projection_offset o WHERE o.projection = $2 AND o.epoch = $1
 """
 
@@ -35,8 +42,22 @@ class Progress(NamedTuple):
     """They lie in holes."""
 
 
+class RightsProgress(NamedTuple):
+    """Of one partition: the next offset to be projected, and how many below it were held nowhere any more."""
+
+    next: int
+    lost: int
+
+
 async def read_progress(pool: asyncpg.Pool, epoch: int) -> Mapping[int, Progress]:
     """The log writer's progress in each partition that it has begun. Raises HistoryUnavailable."""
     with answering():
         rows = await pool.fetch(_PROGRESS, epoch, LOG_PROJECTION)
     return {partition: Progress(*numbers) for partition, *numbers in rows}
+
+
+async def read_rights_progress(pool: asyncpg.Pool, epoch: int) -> Mapping[int, RightsProgress]:
+    """The progress of the projection of rights in each partition that it has begun. Raises HistoryUnavailable."""
+    with answering():
+        rows = await pool.fetch(_RIGHTS, epoch, RIGHTS_PROJECTION)
+    return {partition: RightsProgress(*numbers) for partition, *numbers in rows}
