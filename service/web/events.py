@@ -14,8 +14,9 @@ from service.domain.errors import BadRequest, LogUnavailable
 from service.domain.identity import Identity
 from service.node.node import Node
 from service.node.publishing import Published
+from service.web.documented import documented
 from service.web.identified import identify
-from service.web.problems import Problem
+from service.web.problems import Problem, unavailable
 
 MAX_EVENTS = 1000
 _STATUS_OF = {"forbidden": 403, "conflict": 409}
@@ -50,12 +51,43 @@ _REQUEST_BODY = {
 }
 
 
+_PLACE = {
+    "type": "object",
+    "title": "Place",
+    "required": ["id", "partition", "offset", "duplicate"],
+    "additionalProperties": False,
+    "properties": {
+        "id": {"type": "string"},
+        "partition": {"type": "integer", "minimum": 0},
+        "offset": {"type": "integer", "minimum": 0},
+        "duplicate": {"type": "boolean", "description": "Known already: the place is that of the first."},
+    },
+}
+_REFUSAL = {
+    "type": "object",
+    "title": "Refusal",
+    "required": ["index", "error"],
+    "additionalProperties": False,
+    "properties": {
+        "index": {"type": "integer", "minimum": 0},
+        "error": {"$ref": "#/components/schemas/Problem/properties/errors/items"},
+    },
+}
+_ANSWER = {"anyOf": [_PLACE, {"type": "array", "items": {"anyOf": [_PLACE, _REFUSAL]}}]}
+
+
 @router.post(
     "/events",
-    status_code=202,
     description=_DESCRIPTION,
     summary="Append events",
-    openapi_extra={"requestBody": _REQUEST_BODY},
+    **documented(
+        *(400, 403, 409, 413, 422, 503),
+        status=202,
+        description="The log has them",
+        schema=_ANSWER,
+        example={"id": "6f1c0e", "partition": 1, "offset": 88, "duplicate": False},
+        body=_REQUEST_BODY,
+    ),
 )
 async def append_events(request: Request) -> JSONResponse:
     """Append one event or an array of them; answered once Kafka has them."""
@@ -127,12 +159,7 @@ async def _publish(node: Node, identity: Identity, items: Sequence[Any]) -> list
     try:
         published = iter(await node.publisher.publish(identity, events))
     except LogUnavailable as error:
-        raise Problem(
-            503,
-            f"the log does not answer, nothing was acknowledged: {error}",
-            code=error.code,
-            headers={"Retry-After": str(max(round(error.retry_after), 1))},
-        ) from error
+        raise unavailable(error, "the log does not answer, nothing was acknowledged: ") from error
     return [answer if answer is not None else _answer(next(published)) for answer in answers]
 
 

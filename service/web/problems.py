@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from lastseen.field_errors import FieldError
 from starlette.exceptions import HTTPException
+
+from service.domain.errors import Unavailable
+
+_WORDS = {"extra_forbidden": "is nothing that this call takes", "missing": "is needed"}
 
 
 class Problem(Exception):
@@ -41,6 +46,27 @@ class Problem(Exception):
         return JSONResponse(body, self.status, self.headers, "application/problem+json")
 
 
+def unavailable(error: Unavailable, detail: str = "") -> Problem:
+    """503, with when to come back; `detail` goes before what the error says."""
+    return Problem(
+        503, f"{detail}{error}", code=error.code, headers={"Retry-After": str(max(round(error.retry_after), 1))}
+    )
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    """What is wrong with the parameters, or the body, of a request that a model describes."""
+    errors = [
+        FieldError(
+            ".".join(str(part) for part in one["loc"][1:]),
+            _WORDS.get(one["type"], one["msg"].removeprefix("Value error, ")),
+            one["type"],
+        )
+        for one in error.errors()
+    ]
+    detail = "; ".join(f"{one.field or 'the request'}: {one.detail}" for one in errors[:3])
+    return Problem(422, detail, code="invalid_request", errors=errors)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` as a problem."""
 
@@ -52,3 +78,12 @@ def install(app: FastAPI) -> None:
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
         code = HTTPStatus(error.status_code).name.lower()
         return Problem(error.status_code, str(error.detail), code=code, headers=dict(error.headers or {})).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error).response()
+
+    # Where there is one, the server logs the error all the same.
+    @app.exception_handler(Exception)
+    async def fault(_: Request, __: Exception) -> JSONResponse:
+        return Problem(500, "Internal server error", code="internal_server_error").response()

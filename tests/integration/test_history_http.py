@@ -1,0 +1,203 @@
+"""`GET /api/v1/events` of a real node: what the log holds, whoever holds it by now."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, numbers, output, token
+from tests.waiting import until
+
+COUNT = 250
+ANN = token("ann")
+
+
+@pytest.fixture(scope="module")
+async def ground(kafka: str, postgres_url: str) -> AsyncIterator[Ground]:
+    async with new_ground(kafka, postgres_url) as ground:
+        yield ground
+
+
+@pytest.fixture(scope="module")
+async def node(ground: Ground) -> AsyncIterator[NodeProcess]:
+    """A node whose window holds next to nothing, and a log of some events that no log writer has copied."""
+    async with ground.node(window_bytes=4_000) as node:
+        events = []
+        for number in range(COUNT):
+            events += [output("t", number), {**output("other", number), "type": "task_progress_update"}]
+        for begin in range(0, len(events), 100):
+            await node.publish(*events[begin : begin + 100])
+        yield node
+        assert "Traceback" not in node.said
+
+
+async def get(node: NodeProcess, access: str | None = ADMIN, accept: str = "*/*", **query: Any) -> httpx.Response:
+    headers = {"Accept": accept} | ({} if access is None else {"Authorization": f"Bearer {access}"})
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
+        return await http.get(f"{node.url}/api/v1/events", params=query, headers=headers)
+
+
+async def page(node: NodeProcess, access: str = ADMIN, **query: Any) -> Message:
+    response = await get(node, access, **query)
+    assert response.status_code == 200, response.text
+    answer: Message = response.json()
+    return answer
+
+
+async def all_pages(node: NodeProcess, **query: Any) -> list[Message]:
+    """Forward to the watermark."""
+    events: list[Message] = []
+    while True:
+        answer = await page(node, **query)
+        assert answer["order"] == "log"
+        events += answer["events"]
+        if answer["next"] == answer["watermark"]:
+            return events
+        query["after"] = answer["next"]
+
+
+async def all_pages_back(node: NodeProcess, **query: Any) -> list[Message]:
+    events: list[Message] = []
+    query["before"] = "latest"
+    while query["before"] is not None:
+        answer = await page(node, **query)
+        assert answer["order"] == "newest_first"
+        events += answer["events"]
+        query["before"] = answer["previous"]
+    return events
+
+
+async def lines(node: NodeProcess, **query: Any) -> list[Message]:
+    response = await get(node, accept="application/x-ndjson", **query)
+    assert response.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+async def check_all(node: NodeProcess) -> None:
+    """Every way to read gives everything."""
+    expected = list(range(COUNT))
+    channels = ["task:t", "task:other"]
+    for limit in (37, 1_000):
+        forward = await all_pages(node, channel=channels, limit=limit)
+        back = await all_pages_back(node, channel=channels, limit=limit)
+        for events in (forward, back[::-1]):
+            for type_ in ("task_output", "task_progress_update"):
+                assert numbers([event for event in events if event["type"] == type_]) == expected
+        times = [event["appended_at"] for event in back]
+        assert times == sorted(times, reverse=True)
+    assert numbers(await all_pages(node, channel=channels, type="task_output", limit=100)) == expected
+    assert (
+        numbers(await all_pages_back(node, channel=channels, type="task_progress_update", limit=100)) == expected[::-1]
+    )
+    *events, last = await lines(node, channel="task:t")
+    assert numbers(events) == expected
+    assert last == {"watermark": (await page(node, channel="task:t", limit=1))["watermark"]}
+
+
+async def test_everything_acknowledged_is_there_before_it_was_copied(node: NodeProcess) -> None:
+    await check_all(node)
+    # The newest event is in the answer to the very next question, on whichever side one begins.
+    for number in range(5):
+        (place,) = await node.publish(output("new", number))
+        for begin in ({}, {"before": "latest"}):
+            answer = await page(node, channel="task:new", limit=100, **begin)
+            assert place["offset"] in [event["offset"] for event in answer["events"]]
+
+
+async def test_everything_is_there_once_it_was_copied(node: NodeProcess, ground: Ground) -> None:
+    async with ground.log_writer():
+        connection = await asyncpg.connect(ground.database_url)
+
+        async def copied() -> bool:
+            count: int = await connection.fetchval("SELECT count(*) FROM log WHERE task IN ('t', 'other')")
+            return count == 2 * COUNT
+
+        await until(copied, timeout=30, what="the log writer having copied everything")
+        await connection.close()
+        await check_all(node)
+
+
+async def test_times_and_positions_part_the_history(node: NodeProcess) -> None:
+    events = (await page(node, channel="task:t", limit=1_000))["events"]
+    middle = events[COUNT // 2]["appended_at"]
+    before = await all_pages(node, channel="task:t", until=middle)
+    since = await all_pages(node, channel="task:t", since=middle)
+    assert [*before, *since] == events
+    assert all(event["appended_at"] < middle for event in before)
+    assert since[0]["appended_at"] >= middle
+    ahead = (datetime.fromisoformat(events[-1]["appended_at"]) + timedelta(days=1)).isoformat()
+    assert await all_pages(node, channel="task:t", since=ahead) == []
+    answer = await page(node, channel="task:t", limit=10)
+    older = await page(node, channel="task:t", before=answer["next"], limit=1_000)
+    assert (older["events"][::-1], older["next"], older["previous"]) == (answer["events"], answer["next"], None)
+    newer = await page(node, channel="task:t", after=older["next"], limit=1_000)
+    assert [*answer["events"], *newer["events"]] == events
+
+
+async def test_history_leads_on_to_live_events(node: NodeProcess) -> None:
+    answer = await page(node, channel="task:live", before="latest")
+    await node.publish(output("live", 1))
+    async with node.client() as client:
+        await client.subscribe("task:live", after=answer["watermark"])
+        assert (await client.hear("task_output"))["data"] == {"number": 1}
+
+
+async def test_a_position_of_another_log_is_a_gap(node: NodeProcess) -> None:
+    answer = await page(node, channel="task:t", after="old:0=5", limit=5)
+    assert next(iter(answer)) == "gap", "before the partial data"
+    assert (answer["gap"]["requested"], answer["gap"]["reason"], len(answer["events"])) == ("old:0=5", "epoch", 5)
+    first, *events = await lines(node, channel="task:t", after="old:0=5", limit=5)
+    assert (first["gap"], len(events)) == (answer["gap"], 6)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({}, "channel"),
+        ({"channel": ["weather"]}, "channel.0"),
+        ({"channel": ["task:t"] * 101}, "channel"),
+        ({"channel": "task:t", "type": "Bad Name"}, "type.0"),
+        ({"channel": "task:t", "after": "nonsense"}, "after"),
+        ({"channel": "task:t", "after": "latest"}, "after"),
+        ({"channel": "task:t", "before": "k:0=1,0=2"}, "before"),
+        ({"channel": "task:t", "since": "yesterday"}, "since"),
+        ({"channel": "task:t", "since": "1700000000"}, "since"),
+        ({"channel": "task:t", "until": "2026-01-01T00:00:00"}, "until"),
+        ({"channel": "task:t", "limit": 0}, "limit"),
+        ({"channel": "task:t", "limit": 1001}, "limit"),
+        ({"channel": "task:t", "sinse": "2026-01-01T00:00:00Z"}, "sinse"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(node: NodeProcess, query: dict[str, Any], field: str) -> None:
+    response = await get(node, **query)
+    assert (response.status_code, response.headers["content-type"]) == (422, "application/problem+json")
+    assert [error["field"] for error in response.json()["errors"]][:1] == [field]
+
+
+async def test_each_channel_has_to_be_readable(node: NodeProcess) -> None:
+    assert (await get(node, None, channel="task:t")).status_code == 401
+    for accept in ("*/*", "application/x-ndjson"):
+        response = await get(node, ANN, accept, channel=["user:ann", "project:secret"])
+        assert response.status_code == 403
+        assert "project:secret" in response.json()["detail"]
+    await node.publish({"type": "user_action", "user_id": "ann", "data": {"number": 1}})
+    assert numbers((await page(node, ANN, channel="user:ann", limit=3))["events"]) == [1]
+
+
+async def test_a_reader_that_does_not_read_holds_up_nobody(node: NodeProcess) -> None:
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
+        headers = {"Authorization": f"Bearer {ADMIN}", "Accept": "application/x-ndjson"}
+        request = http.build_request("GET", f"{node.url}/api/v1/events?channel=task:t", headers=headers)
+        slow = await http.send(request, stream=True)
+        assert numbers((await page(node, channel="task:t", limit=2))["events"]) == [0, 1]
+        body = b"".join([chunk async for chunk in slow.aiter_raw()])
+        assert json.loads(body.splitlines()[-1]).keys() == {"watermark"}
+        # One that leaves midway is no error.
+        left = await http.send(request, stream=True)
+        await left.aclose()
+    await asyncio.gather(*(page(node, channel="task:t", limit=5) for _ in range(5)))
