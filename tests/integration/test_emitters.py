@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -11,7 +12,10 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from lastseen.emitter import EventEmitter
 from lastseen.emitting import Emitted, Emitter
 from lastseen.errors import Closed, InvalidEvent, LogUnavailable
@@ -24,6 +28,8 @@ from service.embedded.free_ports import HOST, choose
 from service.embedded.stack import Stack
 from tests.nodes import ADMIN, Ground, NodeProcess, new_ground
 from tests.waiting import until
+
+README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
 
 Call = Callable[[Emitter[Any], dict[str, Any]], Any]
 
@@ -146,6 +152,34 @@ async def test_threads_share_an_emitter(kafka: str, topic: str) -> None:
         assert [place.offset for place in places] == sorted(place.offset for place in places)
 
 
+async def test_the_readmes_examples_run(kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = README.read_text().partition("## Emitters")[2].partition("\n## ")[0]
+    web, worker, script = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"shared_task": lambda function: function}
+
+    def run(program: str) -> None:
+        exec(program.replace('"localhost:9092"', f"{kafka!r}, {topic!r}"), names)
+
+    run(web)
+    app = names["app"]
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://example") as http,
+    ):
+        answer = (await http.post("/builds/build-7")).json()
+    monkeypatch.setenv("LASTSEEN_KAFKA", kafka)
+    await asyncio.to_thread(run, worker.replace("SyncEventEmitter()", f"SyncEventEmitter(topic={topic!r})"))
+    await asyncio.to_thread(names["notify"], "ann", "done")
+    names["emitter"].close()
+    await asyncio.to_thread(run, script)
+    assert len(names["places"]) == 1_000
+    async with open_log(kafka, topic) as log:
+        assert read_record(await raw_at(log, answer["partition"], answer["offset"])).id == answer["id"]
+        progress = read_record(await raw_at(log, answer["partition"], answer["offset"] + 1))
+        assert progress.channels == ("task:build-7", "project:shop")
+        assert sum(held.next for held in (await log.bounds()).values()) >= 2 + 1 + 1_000
+
+
 async def test_an_emitter_is_used_while_it_is_open(kafka: str, topic: str) -> None:
     emitter = EventEmitter(kafka, topic)
     with pytest.raises(Closed, match="async with"):
@@ -162,6 +196,39 @@ async def test_an_emitter_is_used_while_it_is_open(kafka: str, topic: str) -> No
     blocking.close()
     with pytest.raises(Closed):
         blocking.emit_user_event("user_action", "u")
+
+
+async def test_an_event_that_kafka_refuses_is_told_and_hinders_no_other(kafka: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        limit = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})
+        await admin.alter_configs([limit])
+    finally:
+        await admin.close()
+    async with EventEmitter(kafka, topic) as emitter:
+        with SyncEventEmitter(kafka, topic) as blocking:
+
+            async def emit(bytes_: int) -> tuple[Emitted | BaseException, ...]:
+                call = ("user_action", "u", {"text": "x" * bytes_})
+                return await asyncio.gather(
+                    emitter.emit_user_event(*call),
+                    asyncio.to_thread(blocking.emit_user_event, *call),
+                    return_exceptions=True,
+                )
+
+            async def is_refused() -> bool:
+                # The broker knows its new limit a moment later.
+                return all(isinstance(answer, InvalidEvent) for answer in await emit(3_000))
+
+            # From here on the broker expects the producer's numbers without a hole.
+            await emit(100)
+            await until(is_refused, what="Kafka refusing what is too large")
+            for answer in await emit(3_000):
+                assert isinstance(answer, InvalidEvent)
+                assert (answer.code, answer.field) == ("too_large", "data")
+            places = await emit(100)
+            assert all(isinstance(place, Emitted) for place in places), places
 
 
 FORKING = """
@@ -252,7 +319,7 @@ async def fails_in_time(emit: Emit, timeout: float) -> str:
     started = time.monotonic()
     with pytest.raises(LogUnavailable) as caught:
         await emit()
-    assert time.monotonic() - started < timeout + 1.0
+    assert time.monotonic() - started < timeout + 3
     assert caught.value.id is not None
     return caught.value.id
 
@@ -312,4 +379,4 @@ async def test_no_kafka_and_no_topic_are_errors_in_time(kafka: str) -> None:
             pytest.raises(LogUnavailable, match="event lost-and-found"),
         ):
             await asyncio.to_thread(blocking.emit_system_event, "system_security_alert", id="lost-and-found")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 12

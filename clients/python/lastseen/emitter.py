@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 try:
     from aiokafka import AIOKafkaProducer
     from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
-    from aiokafka.partitioner import DefaultPartitioner
+    from aiokafka.partitioner import murmur2
     from aiokafka.structs import RecordMetadata
 except ImportError as missing:
     raise ImportError('EventEmitter needs aiokafka: pip install "lastseen[kafka]"') from missing
@@ -60,7 +60,7 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
         self._topic = topic
         self._timeout = checked_timeout(timeout)
         self._records = Records()
-        self._partitioner = Partitioner(DefaultPartitioner())
+        self._partitioner = Partitioner(murmur2)
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
         # Whoever waits for its turn keeps its place, and events of one key share a turn.
@@ -99,7 +99,9 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
         async with self._turns[hash(key) % _TURNS]:
             producer = self._producer or await self._connect()
             try:
-                sent = await producer.send(self._topic, value, key, headers=list(headers))
+                partitions = await producer.partitions_for(self._topic)
+                partition = self._partitioner.partition_of(key, len(partitions))
+                sent = await producer.send(self._topic, value, key, partition, headers=list(headers))
             except (KafkaTimeoutError, UnknownTopicOrPartitionError):
                 raise
             except KafkaError:
@@ -118,12 +120,7 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
             while self._producer is None:
                 if not self._open:
                     raise Closed("the emitter is not open: use it inside `async with`")
-                producer = new_producer(
-                    self._bootstrap,
-                    client_id="lastseen-emitter",
-                    timeout=self._timeout,
-                    partitioner=self._partitioner,
-                )
+                producer = new_producer(self._bootstrap, client_id="lastseen-emitter", timeout=self._timeout)
                 try:
                     await producer.start()
                 except (KafkaError, OSError) as error:
@@ -135,7 +132,10 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
                     await stop_producer(producer)
                     raise
                 else:
-                    self._producer = producer
+                    if self._open:
+                        self._producer = producer
+                    else:
+                        await stop_producer(producer)
             return self._producer
 
     def _retire(self, producer: AIOKafkaProducer | None) -> None:

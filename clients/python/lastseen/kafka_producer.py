@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 try:
     from aiokafka import AIOKafkaProducer
@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 STOP_SECONDS: Final = 3.0
 
 
-def new_producer(bootstrap: str | Sequence[str], *, client_id: str, timeout: float, **options: Any) -> AIOKafkaProducer:
+def new_producer(bootstrap: str | Sequence[str], *, client_id: str, timeout: float) -> AIOKafkaProducer:
     """An idempotent producer that waits for all replicas in sync, to be started. `timeout` is of each request.
 
     It holds at most two batches a partition; when they are full a send waits.
@@ -29,7 +29,6 @@ def new_producer(bootstrap: str | Sequence[str], *, client_id: str, timeout: flo
         max_batch_size=BATCH_BYTES,
         max_request_size=MAX_REQUEST_BYTES,
         request_timeout_ms=int(timeout * 1000),
-        **options,
     )
 
 

@@ -1,26 +1,21 @@
-"""The partition of a key, remembered: to hash it in Python takes longer than all the rest of an append."""
+"""Which partition a key belongs to: the rule of Kafka's own Java client, so that all producers agree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-REMEMBERED: Final = 16_384
+REMEMBERED: Final = 65_536
 
 
 class Partitioner:
-    """`default`, a Kafka client's own partitioner, with a memory.
+    """The rule over `murmur2`, a Kafka client's own, with a memory.
 
-    All clients' own rule for a record with a key is the one of Kafka's Java client (murmur2), and the service's
-    too: an event goes to the same partition whoever appends it.
+    To hash a key in Python takes 10 to 20 µs: more than all the rest of an append.
     """
 
-    def __init__(self, default: Callable[[bytes, Sequence[int], Sequence[int]], Any]) -> None:
-        @lru_cache(REMEMBERED)
-        def place(key: bytes, partitions: int) -> int:
-            return int(default(key, range(partitions), ()))
+    def __init__(self, murmur2: Callable[[bytes], int]) -> None:
+        self._hash = lru_cache(REMEMBERED)(murmur2)
 
-        self._place = place
-
-    def __call__(self, key: bytes, all_partitions: Sequence[int], available: Sequence[int]) -> int:
-        """As the clients call it; `all_partitions` are 0 and up, without a hole."""
-        return self._place(key, len(all_partitions))
+    def partition_of(self, key: bytes, partitions: int) -> int:
+        """The partition, of `partitions`, that records of `key` go to."""
+        return (self._hash(key) & 0x7FFF_FFFF) % partitions

@@ -26,7 +26,7 @@ def explain(error: Exception, kafka: str, topic: str, id_: str) -> LastseenError
     code = None if isinstance(error, OSError) else getattr(error, "errno", None)
     if code in _TOO_LARGE:
         return InvalidEvent(
-            f"data: Kafka takes no record of that size in topic {topic}: raise the topic's max.message.bytes",
+            f"data: Kafka takes no batch of that size in topic {topic}: raise the topic's max.message.bytes",
             field="data",
             code="too_large",
         )

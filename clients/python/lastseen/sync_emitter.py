@@ -16,7 +16,7 @@ from weakref import WeakSet
 try:
     from kafka import KafkaProducer
     from kafka.errors import KafkaError, KafkaTimeoutError
-    from kafka.partitioner import DefaultPartitioner
+    from kafka.partitioner.default import murmur2
 except ImportError as missing:
     raise ImportError('SyncEventEmitter needs kafka-python-ng: pip install "lastseen[kafka]"') from missing
 
@@ -72,7 +72,7 @@ class SyncEventEmitter(Emitter[Emitted]):
         self._topic = topic
         self._timeout = checked_timeout(timeout)
         self._records = Records()
-        self._partitioner = Partitioner(DefaultPartitioner())
+        self._partitioner = Partitioner(murmur2)
         self._producer: Any = None
         self._connecting = threading.Lock()
         self._in_flight = InFlight()
@@ -137,7 +137,10 @@ class SyncEventEmitter(Emitter[Emitted]):
             raise unconfirmed(self._kafka, id_, f"others have waited for its answer for {self._timeout:g} s")
         try:
             producer = self._producer or self._connect(pending)
-            sent = producer.send(self._topic, record.value, record.key, headers=list(record.headers))
+            partition = self._partitioner.partition_of(record.key, len(producer.partitions_for(self._topic)))
+            sent = producer.send(
+                self._topic, record.value, record.key, partition=partition, headers=list(record.headers)
+            )
         except BaseException as error:
             told = self._explain(error, pending)
             self._in_flight.settle(pending, told)
@@ -192,26 +195,30 @@ class SyncEventEmitter(Emitter[Emitted]):
             self._connecting.release()
 
     def _new_producer(self, seconds: float) -> Any:
-        # kafka-python has an idempotent producer, and says so among its settings.
-        more = {"enable_idempotence": True} if "enable_idempotence" in KafkaProducer.DEFAULT_CONFIG else {}
-        return KafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            client_id="lastseen-emitter",
-            acks="all",
+        options = {
+            "bootstrap_servers": self._bootstrap,
+            "client_id": "lastseen-emitter",
+            "acks": "all",
             # As often as it takes: how long a caller waits is bounded by its own deadline.
-            retries=2**31 - 1,
+            "retries": 2**31 - 1,
             # With one request at a time a retry is not overtaken.
-            max_in_flight_requests_per_connection=1,
-            batch_size=_BATCH_BYTES,
+            "max_in_flight_requests_per_connection": 1,
+            "batch_size": _BATCH_BYTES,
+            "max_request_size": _MAX_REQUEST_BYTES,
+            "request_timeout_ms": int(self._timeout * 1000),
+            "max_block_ms": int(self._timeout * 1000 / 2),
+        }
+        # What only one of the two libraries has.
+        either = {
+            "enable_idempotence": True,
+            "allow_auto_create_topics": False,
+            "bootstrap_timeout_ms": int(seconds * 1000),
+            "api_version_auto_timeout_ms": int(seconds * 1000),
             # Its own bound never holds anyone up: ours is the one that is told.
-            buffer_memory=MAX_EVENTS * _BATCH_BYTES,
-            max_request_size=_MAX_REQUEST_BYTES,
-            request_timeout_ms=int(self._timeout * 1000),
-            max_block_ms=int(self._timeout * 1000 / 2),
-            api_version_auto_timeout_ms=int(seconds * 1000),
-            partitioner=self._partitioner,
-            **more,
-        )
+            "buffer_memory": MAX_EVENTS * _BATCH_BYTES,
+        }
+        known = KafkaProducer.DEFAULT_CONFIG
+        return KafkaProducer(**options, **{name: value for name, value in either.items() if name in known})
 
     def _forked(self) -> None:
         """Go on in a forked child: threads, locks and connections of the parent are none of the child's."""

@@ -1,19 +1,6 @@
-"""Which partition a key belongs to: the rule of Kafka's own Java clients, so that all producers agree."""
-
-from functools import lru_cache
+"""Which partition a key belongs to, for the service."""
 
 from aiokafka.partitioner import murmur2
+from lastseen.partitioning import Partitioner
 
-CACHED_KEYS = 65_536
-
-
-@lru_cache(CACHED_KEYS)
-def _hash(key: bytes) -> int:
-    # 10 to 20 µs in Python: more than all the rest of an append.
-    hashed: int = murmur2(key)
-    return hashed & 0x7FFF_FFFF
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition, of `partitions`, that records of `key` go to."""
-    return _hash(key) % partitions
+partition_of = Partitioner(murmur2).partition_of
