@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from benchmarks import append, fanout, latency, log_writer, replay, report, start_up
+from benchmarks import append, emitters, fanout, latency, log_writer, replay, report, start_up
 from benchmarks.measured import Row
 from benchmarks.site import Site
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Site], Awaitable[list[Row]]]] = {
     # First, while no other server runs.
     "start-up": start_up.measure,
     "append": append.measure,
+    "emitters": emitters.measure,
     "log_writer": log_writer.measure,
     "fanout": fanout.measure,
     "replay": replay.measure,
