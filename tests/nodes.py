@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -79,11 +79,18 @@ class Ground:
                 await node.stop()
                 print(node.said)
 
-    @asynccontextmanager
-    async def log_writer(self) -> AsyncIterator[None]:
+    def log_writer(self) -> AbstractAsyncContextManager[None]:
         """A running log writer."""
+        return self._consumer("log_writer")
+
+    def projections(self) -> AbstractAsyncContextManager[None]:
+        """A running projection of rights."""
+        return self._consumer("projections")
+
+    @asynccontextmanager
+    async def _consumer(self, module: str) -> AsyncIterator[None]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "consumers.log_writer"), env={**os.environ, **self._environment}
+            *(sys.executable, "-m", f"consumers.{module}"), env={**os.environ, **self._environment}
         )
         try:
             yield
