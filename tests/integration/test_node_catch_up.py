@@ -261,7 +261,7 @@ async def until_written(ground: Ground) -> None:
             ends = {partition: held.next for partition, held in (await log.bounds()).items()}
 
         async def written() -> bool:
-            rows = await sql.fetch("SELECT partition, next_offset FROM projection_offset")
+            rows = await sql.fetch("SELECT partition, next_offset FROM projection_offset WHERE projection = 'log'")
             return dict(map(tuple, rows)) == ends
 
         await until(written, timeout=20, what="the log writer having come to the end")
