@@ -9,17 +9,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from service.adapters.clock import SystemClock
+from service.adapters.kafka.commands import KafkaCommands
 from service.adapters.kafka.log import KafkaLog, open_log
+from service.adapters.kafka.presence import open_presence
 from service.adapters.kafka.seldom import log_seldom
 from service.adapters.kafka.topic_id import read_topic
+from service.adapters.postgres.cursors import PostgresCursors
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.pool import open_pool
+from service.adapters.postgres.rights_loader import PostgresRights
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.domain.errors import LastseenError, LogUnavailable, Unavailable
+from service.node.handlers import Handlers
+from service.node.handlers.standard import standard_handlers
 from service.node.node import Node, running
-from service.ports import Epoch
+from service.node.outside import Outside
+from service.ports import Access, Authenticator, Epoch
 from service.settings import Settings, read_settings
 from service.web.app import create_app
 from service.web.server import create_server
@@ -79,7 +86,7 @@ async def prepare(
 
 
 @asynccontextmanager
-async def open_node(settings: Settings) -> AsyncIterator[Node]:
+async def open_node(settings: Settings, authenticator: Authenticator) -> AsyncIterator[Node]:
     """A ready node on the servers that the settings name."""
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(
@@ -87,8 +94,32 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value()))
         epoch = await _current_epoch(Epochs(pool), log)
-        history = PostgresHistory(pool, epoch.number)
-        yield await stack.enter_async_context(running(settings, log, history, epoch, SystemClock()))
+        kafka, seconds = settings.kafka, settings.kafka_timeout_seconds
+        outside = Outside(
+            log=log,
+            history=PostgresHistory(pool, epoch.number),
+            rights=PostgresRights(pool, epoch.number),
+            cursors=PostgresCursors(pool),
+            commands=await stack.enter_async_context(KafkaCommands(kafka, settings.commands_topic, timeout=seconds)),
+            presence=await stack.enter_async_context(open_presence(kafka, settings.presence_topic, timeout=seconds)),
+            authenticator=authenticator,
+            clock=SystemClock(),
+            authority=settings.authority or _the_log_decides,
+            handlers=_handlers(settings),
+        )
+        yield await stack.enter_async_context(running(settings, outside, epoch))
+
+
+def _the_log_decides(access: Access) -> Access:
+    return access
+
+
+def _handlers(settings: Settings) -> Handlers:
+    """What is done about each message: the protocol's, and what the deployment adds."""
+    handlers = standard_handlers()
+    for extend in settings.extensions:
+        extend(handlers)
+    return handlers
 
 
 async def _current_epoch(epochs: Epochs, log: KafkaLog) -> Epoch:
@@ -106,7 +137,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
     if settings.jwt_secret is None:
         raise LastseenError("LASTSEEN_JWT_SECRET is not set: a node needs it to verify tokens (at least 32 bytes)")
     authenticator = TokenAuthenticator(settings.jwt_secret.get_secret_value(), None, Expected())
-    async with open_node(settings) as node:
+    async with open_node(settings, authenticator) as node:
         app = create_app(node, authenticator)
         server = create_server(app, host, port, max_message_bytes=settings.max_message_bytes, drain=node.drain)
         await server.serve()

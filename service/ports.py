@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from lastseen.commands import Command
+from lastseen.positions import Position
 from lastseen.record import NewRecord
 
 from service.domain.duplicates import Seen
@@ -19,7 +20,7 @@ from service.domain.identity import Identity
 from service.domain.ranges import Bounds as Bounds
 from service.domain.ranges import Coverage as Coverage
 from service.domain.records import RawRecord, Record
-from service.domain.rights import Member, Project
+from service.domain.rights import Change, Member, Project
 from service.domain.tasks import Task
 
 
@@ -173,6 +174,7 @@ class History(Protocol):
 class PresenceRecord(NamedTuple):
     """The newest word under a key; a `value` of None is a tombstone: the key is no more."""
 
+    offset: int
     key: str
     value: bytes | None
     appended_at: int
@@ -244,6 +246,14 @@ class Access(Protocol):
         """Whether `identity` may send commands to the task; as final as `judge`."""
         ...
 
+    def still_may(self, identity: Identity, name: str) -> bool:
+        """Whether a channel that was granted may still be read, by what is known here at this moment."""
+        ...
+
+    def note(self, record: Record) -> Change | None:
+        """Learn from a record that is not void; what has to be judged again because of it. Never waits or raises."""
+        ...
+
 
 class HeldRights(NamedTuple):
     """What the projection of rights holds, all of one moment."""
@@ -274,6 +284,44 @@ class RightsLoader(Protocol):
 
     async def task(self, task_id: str) -> HeldTask:
         """What is held of one task; no claims where there is none."""
+        ...
+
+
+class CursorKey(NamedTuple):
+    """Whose durable cursor: a client's of a user; the empty name is that of all clients without one."""
+
+    user_id: str
+    client_id: str
+
+
+class Cursor(NamedTuple):
+    """A durable cursor: up to where a client has acknowledged its user's channel."""
+
+    client_id: str
+    position: Position
+    moved_at: datetime
+
+
+class Cursors(Protocol):
+    """The durable cursors. Every call raises HistoryUnavailable while the database does not answer."""
+
+    async def find(self, key: CursorKey) -> Position | None:
+        """Where the cursor stands, or None where there is none."""
+        ...
+
+    async def move(self, moves: Mapping[CursorKey, Position]) -> Mapping[CursorKey, Position]:
+        """Move cursors and say where they stand now: none is lowered (`domain.cursors.moved`).
+
+        A user has at most 100: a further one takes the place of the one that has rested longest.
+        """
+        ...
+
+    async def of_user(self, user_id: str) -> Sequence[Cursor]:
+        """A user's cursors, by the names of their clients."""
+        ...
+
+    async def delete(self, key: CursorKey) -> bool:
+        """Forget a cursor; whether there was one."""
         ...
 
 

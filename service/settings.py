@@ -1,8 +1,9 @@
 """Everything that a deployment can set, read in `main` and nowhere inside."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ImportString, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.addresses import bootstrap_servers, database_address, host_name, key_set_address, network, origin
@@ -101,6 +102,15 @@ class Settings(BaseSettings):
     """How long after its last sign of life (three come in that time) a node counts as lost, with its connections."""
     presence_grace_seconds: float = Field(default=10.0, ge=0)
     """How long a user may be without a connection before `user_offline` says so."""
+    trust_project_claims: bool = False
+    """Whether the `projects` of a token make its user a member where the log does not say otherwise."""
+    authority: ImportString[Callable[..., Any]] | None = None
+    """`module:function` of a deployment's own authority: it is given the port `Access` as the log fulfils it, and
+    gives back what is asked instead."""
+    extensions: list[ImportString[Callable[..., Any]]] = []
+    """JSON array of `module:function`: each is given the registry of messages, to add types of its own."""
+    remembered_tasks: int = Field(default=200_000, ge=1)
+    """Tasks whose project and owner a node keeps in memory; older ones are asked for in Postgres."""
     settle_seconds: float = Field(default=2.0, ge=0)
     """How long a denial may wait for the tail to pass what the log holds."""
 

@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import asyncpg
 import httpx
 import psutil
+from lastseen.names import PRESENCE_TYPES
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -67,7 +68,13 @@ class Ground:
             node = NodeProcess(
                 Path(folder),
                 port,
-                {**self._environment, "LASTSEEN_JWT_SECRET": SECRET, "INSTANCE_ID": name, **environment},
+                {
+                    **self._environment,
+                    "LASTSEEN_JWT_SECRET": SECRET,
+                    "LASTSEEN_TRUST_PROJECT_CLAIMS": "true",
+                    "INSTANCE_ID": name,
+                    **environment,
+                },
             )
             try:
                 await node.start()
@@ -228,9 +235,18 @@ class WireClient:
                 return message
 
     async def ask(self, message: Message | str | bytes) -> Message:
-        """Send a message; the very next one that comes."""
+        """Send a message; the very next one that comes and is no event."""
         await self.send(message)
-        return await self.next()
+        while "offset" in (answer := await self.next()):
+            pass
+        return answer
+
+    async def begin(self) -> Message:
+        """The greeting, and all that follows it by itself: what came while away, and the ping behind that."""
+        greeting = await self.hear("connection_established")
+        if "after=" not in self.address and not greeting["subscriptions"][0]["live"]:
+            await self.hear("ping")
+        return greeting
 
     async def subscribe(self, channel: str, **more: object) -> Message:
         """Subscribe, and give the result."""
@@ -251,8 +267,8 @@ class WireClient:
 
     @property
     def events(self) -> list[Message]:
-        """The events heard so far."""
-        return [message for message in self.heard if "offset" in message]
+        """The events heard so far, less those that tell of the tests' own coming and going."""
+        return [m for m in self.heard if "offset" in m and m["type"] not in PRESENCE_TYPES]
 
 
 def numbers(events: Sequence[Message]) -> list[int]:

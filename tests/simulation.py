@@ -7,7 +7,7 @@ take a random number of turns of the loop to answer, so that everything may move
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -16,12 +16,13 @@ from lastseen.record import encode
 from pydantic_core import from_json
 
 from service.adapters.memory import MemoryHistory, MemoryLog
+from service.adapters.memory_rights import MemoryRights
 from service.domain.duplicates import Seen
 from service.domain.frames import payloads
 from service.domain.ranges import Bounds, Coverage
 from service.domain.records import RawRecord, Record, read_record
 from service.node.connection import Connection
-from service.ports import HistoryPage, TailBatch, TaskFacts
+from service.ports import HeldRights, HeldTask, HistoryPage, TailBatch
 from tests.raw import APPENDED_AT, Raw
 
 
@@ -131,18 +132,45 @@ class SimulatedHistory(MemoryHistory):
         return await super().coverage()
 
     async def page(
-        self, channels: Sequence[str], after: Mapping[int, int], upto: Mapping[int, int], limit: int
+        self,
+        channels: Sequence[str],
+        after: Mapping[int, int],
+        upto: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+        *,
+        offline: bool = False,
     ) -> HistoryPage:
         await self._slow.turn()
-        return await super().page(channels, after, upto, self._slow.random.randint(1, 4))
+        few = self._slow.random.randint(1, 4)
+        return await super().page(channels, after, upto, few, types, offline=offline)
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
         await self._slow.turn()
         return await super().look_back(partition, start, stop)
 
-    async def task(self, task_id: str) -> TaskFacts | None:
+
+class SimulatedRights(MemoryRights):
+    """The twin of the projection of rights, slow to answer: somewhere between what Kafka has dropped and its end."""
+
+    def __init__(self, log: SimulatedLog, look_back: int) -> None:
+        super().__init__(log, look_back)
+        self._slow = log
+
+    async def load(self, tasks: int) -> HeldRights:
         await self._slow.turn()
+        self._come_further()
+        return await super().load(tasks)
+
+    async def task(self, task_id: str) -> HeldTask:
+        await self._slow.turn()
+        self._come_further()
         return await super().task(task_id)
+
+    def _come_further(self) -> None:
+        for partition, raws in self._slow.all.items():
+            least = max(self._slow.first(partition), self._next.get(partition, 0))
+            self.fold(partition, raws, self._slow.random.randint(least, max(least, self._slow.next(partition))))
 
 
 class SimulatedPort:

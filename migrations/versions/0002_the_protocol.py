@@ -33,6 +33,15 @@ def upgrade() -> None:
         sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.PrimaryKeyConstraint("user", "client_id", name="cursor_pkey"),
     )
+    op.create_index(
+        "log_inbox",
+        "log",
+        ["user", "epoch", "partition", "offset"],
+        postgresql_where=sa.and_(
+            sa.column("user").is_not(None),
+            sa.column("type").not_in(["task_output", "task_progress_update", "user_offline", "user_online"]),
+        ),
+    )
     op.create_table(
         "project",
         sa.Column("id", sa.Text(collation="C"), nullable=False),
@@ -87,5 +96,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("log_inbox", "log")
     for table in ("projection_hole", "task", "member", "project", "cursor", "ticket"):
         op.drop_table(table)

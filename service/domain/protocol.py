@@ -1,233 +1,180 @@
-"""The WebSocket dialect, version 1: what a client's text means, and the messages that answer it."""
+"""The state machine of a connection: what each thing that can happen does to it, every cell written.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from math import isfinite
-from typing import Final
+The table begins where the caller is known. What comes before (the hand-shake, the token) is one question with
+one answer and needs no states.
+"""
 
-from lastseen.positions import Position
-from pydantic import JsonValue
-from pydantic_core import from_json
+from enum import Enum, auto
+from typing import Final, NamedTuple
 
-PROTOCOL_VERSION: Final = 1
+from lastseen import close_codes
+
 SUBPROTOCOL: Final = "lastseen.v1"
-MAX_CHANNELS: Final = 1000
-"""Channels that one `subscribe` or `unsubscribe` may name."""
-MAX_REF: Final = 256
-
-Message = dict[str, object]
 
 
-class ProtocolError(Exception):
-    """A message that can't be acted on. It is answered; the connection stays."""
+class State(Enum):
+    """What a connection is."""
 
-    def __init__(self, message: str, code: str, ref: JsonValue = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.ref = ref
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """The client asks whether the server lives."""
-
-    ref: JsonValue = None
+    OPENING = auto()
+    """Rights and start are being judged; nothing has been said yet."""
+    OPEN = auto()
+    EXPIRING = auto()
+    """As open; the client has been told that its token ends soon."""
+    CLOSED = auto()
+    """The last word has been said, or the client is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """The answer to the server's ping."""
+class Input(Enum):
+    """What can happen to a connection."""
+
+    ADMITTED = auto()
+    """Its start is known and it may have what it asked for."""
+    REFUSED = auto()
+    """It may not, or not now."""
+    MESSAGE = auto()
+    """The client said something."""
+    EVENTS = auto()
+    """Live events are due."""
+    PAGE = auto()
+    """A replay has something for it."""
+    OVERFLOW = auto()
+    """More waits in its buffer than may."""
+    RIGHT_ENDED = auto()
+    """It may no longer read something that it has subscribed to."""
+    HEARTBEAT = auto()
+    """A ping is due."""
+    SILENCE = auto()
+    """Nothing came from the client for longer than may be."""
+    EXPIRY_NEAR = auto()
+    """The token ends within a minute."""
+    RENEWED = auto()
+    """The client gave another token."""
+    EXPIRED = auto()
+    """The token has ended."""
+    LIMIT_PASSED = auto()
+    """The client sends more than it may."""
+    GOING_AWAY = auto()
+    """The node is about to end."""
+    FAULT = auto()
+    """Something failed that must not."""
+    LOST = auto()
+    """The network has lost the client, or it left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Subscribe to channels; with `after`, from there, else from now on."""
+class Action(Enum):
+    """What the connection does about it."""
 
-    channels: Sequence[str]
-    after: Position | None
-    ref: JsonValue = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """End subscriptions."""
-
-    channels: Sequence[str]
-    ref: JsonValue = None
-
-
-Request = Ping | Pong | Subscribe | Unsubscribe
-
-
-def parse_request(text: str | bytes) -> Request:
-    """What the client wants. Raises ProtocolError."""
-    try:
-        message = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise ProtocolError("Invalid JSON format", "invalid_json") from error
-    if not isinstance(message, dict):
-        raise ProtocolError("Invalid JSON format", "invalid_json")
-    ref = message.get("ref")
-    if not _is_ref(ref):
-        raise ProtocolError(f"ref must be a finite number or a text of at most {MAX_REF} characters", "invalid_ref")
-    type_ = message.get("type")
-    if not isinstance(type_, str) or not type_:
-        raise ProtocolError("Missing message type", "missing_type", ref)
-    parser = _PARSERS.get(type_)
-    if parser is None:
-        raise ProtocolError(f"Unknown message type: {type_[:100]}", "unknown_type", ref)
-    try:
-        return parser(message, ref)
-    except ProtocolError as error:
-        error.ref = ref
-        raise
+    NOTHING = auto()
+    GREET = auto()
+    """Say `connection_established` and begin the automatic subscriptions."""
+    ACT = auto()
+    """Do what the message asks for, or answer with an error."""
+    WRITE = auto()
+    FALL_BEHIND = auto()
+    """Let the live subscriptions catch up at the client's own pace."""
+    UNSUBSCRIBE = auto()
+    """End the subscription, with a notice."""
+    PING = auto()
+    WARN = auto()
+    """Say `token_expiring`."""
+    CLOSE = auto()
+    """Say goodbye with the code of `GOODBYES`, or of the refusal, and give everything back."""
+    RELEASE = auto()
+    """Give everything back; there is nobody to say anything to."""
 
 
-def _is_ref(ref: JsonValue) -> bool:
-    if isinstance(ref, str):
-        return len(ref) <= MAX_REF
-    # A number too large for a float is read as infinite, which could not be written back.
-    return ref is None or isinstance(ref, int) or (isinstance(ref, float) and isfinite(ref))
+class Step(NamedTuple):
+    """The state that follows, and what is done."""
+
+    state: State
+    action: Action
 
 
-def _subscribe(message: Mapping[str, JsonValue], ref: JsonValue) -> Request:
-    channels = _channels(message)
-    for later in ("since", "last"):
-        if message.get(later) is not None:
-            raise ProtocolError(f"{later} is not offered by this server: give after, a position", "unsupported")
-    token = message.get("after")
-    if token is None:
-        return Subscribe(channels, None, ref)
-    if not isinstance(token, str):
-        raise ProtocolError("after must be a position token", "invalid_position")
-    try:
-        return Subscribe(channels, Position.parse(token), ref)
-    except ValueError as error:
-        raise ProtocolError(str(error), "invalid_position") from error
-
-
-def _channels(message: Mapping[str, JsonValue]) -> list[str]:
-    named = message.get("channels", message.get("channel"))
-    names = [named] if isinstance(named, str) else named
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise ProtocolError("Channel name required", "channel_required")
-    if len(names) > MAX_CHANNELS:
-        raise ProtocolError(f"At most {MAX_CHANNELS} channels in one message", "too_many_channels")
-    return list(dict.fromkeys(str(name) for name in names))
-
-
-_PARSERS: Final[Mapping[str, Callable[[Mapping[str, JsonValue], JsonValue], Request]]] = {
-    "ping": lambda _, ref: Ping(ref),
-    "pong": lambda _, __: Pong(),
-    "subscribe": _subscribe,
-    "unsubscribe": lambda message, ref: Unsubscribe(_channels(message), ref),
+GOODBYES: Final[dict[Input, tuple[int, str]]] = {
+    Input.SILENCE: (close_codes.HEARTBEAT_TIMEOUT, "Heartbeat timeout"),
+    Input.EXPIRED: (close_codes.TOKEN_EXPIRED, "Token expired"),
+    Input.LIMIT_PASSED: (close_codes.TOO_MANY, "Too many messages"),
+    Input.GOING_AWAY: (close_codes.GOING_AWAY, "Server is going away"),
+    Input.FAULT: (close_codes.INTERNAL_ERROR, "Internal server error"),
 }
+"""Code and reason of the closes that don't depend on what was asked."""
 
+_CLOSE: Final = Step(State.CLOSED, Action.CLOSE)
+_RELEASE: Final = Step(State.CLOSED, Action.RELEASE)
+_OVER: Final = Step(State.CLOSED, Action.NOTHING)
 
-def rfc3339(now_ms: int) -> str:
-    """A time in UTC as the wire has it."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _with_ref(message: Message, ref: JsonValue) -> Message:
-    if ref is not None:
-        message["ref"] = ref
-    return message
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a subscription begins, for `connection_established` and `subscription_result`."""
-
-    channel: str
-    position: str
-    live: bool
-    recovered: bool | None = None
-    """Whether everything since the position will come; only for one that catches up."""
-
-
-def connection_established(
-    *, connection_id: str, now_ms: int, user_id: str, node: str, heartbeat_seconds: int, starts: Sequence[Start]
-) -> Message:
-    """The first message. The start of the project, else the first, lends its position to the message itself."""
-    subscriptions: list[Message] = []
-    for start in starts:
-        entry: Message = {"channel": start.channel, "position": start.position, "live": start.live}
-        if start.recovered is not None:
-            entry["recovered"] = start.recovered
-        subscriptions.append(entry)
-    main = next((s for s in starts if s.channel.startswith("project:")), starts[0])
-    message: Message = {
-        "type": "connection_established",
-        "connection_id": connection_id,
-        "timestamp": rfc3339(now_ms),
-        "user_id": user_id,
-        "node": node,
-        "protocol": PROTOCOL_VERSION,
-        "heartbeat_seconds": heartbeat_seconds,
-        "position": main.position,
-        "subscriptions": subscriptions,
-    }
-    if main.recovered is not None:
-        message["recovered"] = main.recovered
-    return message
-
-
-def subscription_result(channel: str, position: str, recovered: bool | None, ref: JsonValue) -> Message:
-    """A subscription stands; `position` is where it begins, or how far it has been served."""
-    message: Message = {"type": "subscription_result", "channel": channel, "subscribed": True, "position": position}
-    if recovered is not None:
-        message["recovered"] = recovered
-    return _with_ref(message, ref)
-
-
-def unsubscription_result(channel: str, ref: JsonValue) -> Message:
-    """A subscription has ended (or there was none)."""
-    return _with_ref({"type": "unsubscription_result", "channel": channel, "unsubscribed": True}, ref)
-
-
-def caught_up(channels: Sequence[str], position: str, *, closed: bool) -> Message:
-    """A catch-up has reached the head; `closed` where nothing more will come."""
-    message: Message = {"type": "caught_up", "channels": channels, "position": position}
-    if closed:
-        message["closed"] = True
-    return message
-
-
-def fell_behind(channels: Sequence[str], position: str) -> Message:
-    """Live subscriptions were served up to `position` and catch up from there."""
-    return {"type": "fell_behind", "channels": channels, "position": position}
-
-
-def gap(channels: Sequence[str], requested: str, earliest: str, reason: str) -> Message:
-    """What lies between the two positions can't be had."""
-    return {"type": "gap", "channels": channels, "requested": requested, "earliest": earliest, "reason": reason}
-
-
-def ping(now_ms: int, position: str) -> Message:
-    """The server's heartbeat; live subscriptions have been served up to `position`."""
-    return {"type": "ping", "timestamp": rfc3339(now_ms), "position": position}
-
-
-def pong(now_ms: int, ref: JsonValue) -> Message:
-    """The answer to a client's ping."""
-    return _with_ref({"type": "pong", "timestamp": rfc3339(now_ms)}, ref)
-
-
-def error(
-    message: str,
-    code: str,
-    now_ms: int,
-    *,
-    ref: JsonValue = None,
-    channel: str | None = None,
-    retry_after: float | None = None,
-) -> Message:
-    """A request that failed. The connection stays."""
-    answer: Message = {"type": "error", "message": message, "code": code, "timestamp": rfc3339(now_ms)}
-    if channel is not None:
-        answer["channel"] = channel
-    if retry_after is not None:
-        answer["retry_after"] = retry_after
-    return _with_ref(answer, ref)
+TABLE: Final[dict[State, dict[Input, Step]]] = {
+    State.OPENING: {
+        Input.ADMITTED: Step(State.OPEN, Action.GREET),
+        Input.REFUSED: _CLOSE,
+        # Nothing may come before the greeting, and nothing is subscribed yet.
+        Input.MESSAGE: Step(State.OPENING, Action.NOTHING),
+        Input.EVENTS: Step(State.OPENING, Action.NOTHING),
+        Input.PAGE: Step(State.OPENING, Action.NOTHING),
+        Input.OVERFLOW: Step(State.OPENING, Action.NOTHING),
+        Input.RIGHT_ENDED: Step(State.OPENING, Action.NOTHING),
+        Input.HEARTBEAT: Step(State.OPENING, Action.NOTHING),
+        Input.SILENCE: _CLOSE,
+        Input.EXPIRY_NEAR: Step(State.OPENING, Action.NOTHING),
+        Input.RENEWED: Step(State.OPENING, Action.NOTHING),
+        Input.EXPIRED: _CLOSE,
+        Input.LIMIT_PASSED: _CLOSE,
+        Input.GOING_AWAY: _CLOSE,
+        Input.FAULT: _CLOSE,
+        Input.LOST: _RELEASE,
+    },
+    State.OPEN: {
+        Input.ADMITTED: Step(State.OPEN, Action.NOTHING),
+        Input.REFUSED: _CLOSE,
+        Input.MESSAGE: Step(State.OPEN, Action.ACT),
+        Input.EVENTS: Step(State.OPEN, Action.WRITE),
+        Input.PAGE: Step(State.OPEN, Action.WRITE),
+        Input.OVERFLOW: Step(State.OPEN, Action.FALL_BEHIND),
+        Input.RIGHT_ENDED: Step(State.OPEN, Action.UNSUBSCRIBE),
+        Input.HEARTBEAT: Step(State.OPEN, Action.PING),
+        Input.SILENCE: _CLOSE,
+        Input.EXPIRY_NEAR: Step(State.EXPIRING, Action.WARN),
+        Input.RENEWED: Step(State.OPEN, Action.NOTHING),
+        Input.EXPIRED: _CLOSE,
+        Input.LIMIT_PASSED: _CLOSE,
+        Input.GOING_AWAY: _CLOSE,
+        Input.FAULT: _CLOSE,
+        Input.LOST: _RELEASE,
+    },
+    State.EXPIRING: {
+        Input.ADMITTED: Step(State.EXPIRING, Action.NOTHING),
+        Input.REFUSED: _CLOSE,
+        Input.MESSAGE: Step(State.EXPIRING, Action.ACT),
+        Input.EVENTS: Step(State.EXPIRING, Action.WRITE),
+        Input.PAGE: Step(State.EXPIRING, Action.WRITE),
+        Input.OVERFLOW: Step(State.EXPIRING, Action.FALL_BEHIND),
+        Input.RIGHT_ENDED: Step(State.EXPIRING, Action.UNSUBSCRIBE),
+        Input.HEARTBEAT: Step(State.EXPIRING, Action.PING),
+        Input.SILENCE: _CLOSE,
+        Input.EXPIRY_NEAR: Step(State.EXPIRING, Action.NOTHING),
+        Input.RENEWED: Step(State.OPEN, Action.NOTHING),
+        Input.EXPIRED: _CLOSE,
+        Input.LIMIT_PASSED: _CLOSE,
+        Input.GOING_AWAY: _CLOSE,
+        Input.FAULT: _CLOSE,
+        Input.LOST: _RELEASE,
+    },
+    State.CLOSED: {
+        Input.ADMITTED: _OVER,
+        Input.REFUSED: _OVER,
+        Input.MESSAGE: _OVER,
+        Input.EVENTS: _OVER,
+        Input.PAGE: _OVER,
+        Input.OVERFLOW: _OVER,
+        Input.RIGHT_ENDED: _OVER,
+        Input.HEARTBEAT: _OVER,
+        Input.SILENCE: _OVER,
+        Input.EXPIRY_NEAR: _OVER,
+        Input.RENEWED: _OVER,
+        Input.EXPIRED: _OVER,
+        Input.LIMIT_PASSED: _OVER,
+        Input.GOING_AWAY: _OVER,
+        Input.FAULT: _OVER,
+        Input.LOST: _OVER,
+    },
+}

@@ -8,7 +8,28 @@ own; a catch-up has one cursor for all of its channels.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lastseen.names import LEFT_OUT_OFFLINE
+
 from service.domain.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """What is left out while that which came to a user's channel while away is delivered.
+
+    What belongs to its task or to its moment, and what is older than offline messages are kept. Behind `upto`
+    (per partition the last offset, the head at the connect) everything counts.
+    """
+
+    channel: str
+    upto: Mapping[int, int]
+    since_ms: int
+
+    def leaves_out(self, record: Record) -> bool:
+        """Whether a record of the channel is left out."""
+        return record.offset <= self.upto.get(record.partition, -1) and (
+            record.type in LEFT_OUT_OFFLINE or record.appended_at < self.since_ms
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -22,13 +43,17 @@ class CatchUp:
     """Per channel where it began: at or above the cursor for one that joined later. Shared, never changed."""
     pulling: bool = False
     """Whether somebody is already pulling for it."""
+    offline: Offline | None = None
+    """Set where it delivers offline messages."""
 
     def counts_for(self, record: Record) -> list[str]:
         """The channels of this catch-up that `record` counts for."""
         return [
             channel
             for channel in record.channels
-            if (start := self.channels.get(channel)) is not None and record.offset > start.get(record.partition, -2)
+            if (start := self.channels.get(channel)) is not None
+            and record.offset > start.get(record.partition, -2)
+            and not (self.offline is not None and channel == self.offline.channel and self.offline.leaves_out(record))
         ]
 
     def served_of(self, channel: str) -> dict[int, int]:
@@ -71,10 +96,20 @@ class Subscriptions:
         """The catch-up that a channel belongs to, if it does."""
         return self._catching_up.get(channel)
 
-    def start(self, channels: Iterable[str], cursor: Mapping[int, int], *, asked: bool) -> CatchUp:
-        """Begin a catch-up; a channel that was subscribed already leaves its former stream."""
-        group = CatchUp(dict(cursor), asked)
-        begin = dict(cursor)
+    def start(self, channels: Iterable[str], cursor: Mapping[int, int]) -> CatchUp:
+        """Begin a catch-up that the client asked for; a channel that was subscribed leaves its former stream."""
+        return self._start(CatchUp(dict(cursor), asked=True), channels, dict(cursor))
+
+    def start_offline(self, offline: Offline, start: Mapping[int, int], head: Mapping[int, int]) -> CatchUp:
+        """Begin to deliver offline messages from `start`.
+
+        Where another node has served the client further than this one has come, the catch-up waits at the head all
+        the same: others may join it there.
+        """
+        cursor = {partition: min(offset, head.get(partition, offset)) for partition, offset in start.items()}
+        return self._start(CatchUp(cursor, asked=False, offline=offline), [offline.channel], dict(start))
+
+    def _start(self, group: CatchUp, channels: Iterable[str], begin: Mapping[int, int]) -> CatchUp:
         for channel in channels:
             self.remove(channel)
             group.channels[channel] = begin

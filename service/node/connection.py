@@ -1,65 +1,57 @@
 """One client's connection: driven by calls, without a task, queue or timer of its own."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
-from lastseen import close_codes
-from lastseen.channels import BROADCAST
 from lastseen.positions import Position
+from pydantic import JsonValue
 
-from service.domain import protocol
+from service.domain import messages
 from service.domain.errors import Unavailable
 from service.domain.frames import message_frame, replay_frame
 from service.domain.identity import Identity
-from service.domain.protocol import Message, ProtocolError, Start
-from service.domain.subscriptions import CatchUp, Subscriptions
+from service.domain.messages import Message, Start
+from service.domain.protocol import GOODBYES, TABLE, Action, Input, State
+from service.domain.requests import ProtocolError, parse_message
+from service.domain.subscriptions import CatchUp, Offline, Subscriptions
+from service.node.connection_port import ConnectionPort
 from service.node.replay import Beginning, Lost, Page
 from service.node.services import Services
+from service.ports import CursorKey
 
+_log = logging.getLogger(__name__)
 _WINDOW_PAGE = 256
 _WINDOW_PAGE_BYTES = 128 * 1024
 """What one step takes out of the window, per partition: so many records, or one more than so many bytes."""
-
-
-class ConnectionPort(Protocol):
-    """What carries a connection."""
-
-    def write(self, frames: bytes) -> None:
-        """Send ready frames, in order; never waits."""
-        ...
-
-    def buffered(self) -> int:
-        """Bytes written that the network has not taken yet."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """Say goodbye behind what has been written."""
-        ...
-
-    def abort(self) -> None:
-        """Drop the connection with what has been written."""
-        ...
+_UNANSWERED_PINGS = 4
+"""Pings whose positions are remembered until they are answered."""
 
 
 class Connection:
     """What one client has subscribed to, and what it is owed.
 
-    Whoever carries it calls `open` once, `receive` for each message (one at a time), `drained` whenever the
-    port's buffer has fallen to `low_water`, and `gone` at the end.
+    Whoever carries it opens it once (`service.node.opening`), calls `receive` for each message (one at a time),
+    `drained` whenever the port's buffer has fallen to `low_water`, and `gone` at the end.
     """
 
     __slots__ = (
         "_buffered",
+        "_further_pings",
         "_heard_at",
         "_is_gone",
         "_is_waiting",
+        "_pings",
         "_port",
         "_room",
+        "_state",
+        "client_id",
         "id",
         "identity",
+        "keeps_cursor",
         "node",
         "pending",
+        "project",
         "subscriptions",
     )
 
@@ -67,11 +59,21 @@ class Connection:
         self.node = node
         self._port = port
         self._room: asyncio.Event | None = None
+        self._state = State.OPENING
+        # What the state CLOSED means, as one attribute: it is asked for each delivery.
         self._is_gone = False
         self._is_waiting = False
         self._buffered = 0
+        self._pings: list[str] = []
+        self._further_pings = 0
         self.id = connection_id
         self.identity = identity
+        self.project: str | None = None
+        """The project that the client connected with."""
+        self.client_id = ""
+        """Names the durable cursor; empty for the one that clients without a name share."""
+        self.keeps_cursor = False
+        """Whether all that came while the user was away is being delivered: only then the cursor may move."""
         self.subscriptions = Subscriptions()
         self.pending: list[bytes] = []
         self._heard_at = node.clock.now_ms()
@@ -81,69 +83,66 @@ class Connection:
         """Whether nothing reaches the client any more."""
         return self._is_gone
 
-    async def open(self, project_id: str | None, after: str | None) -> None:
-        """Greet the client and begin the automatic subscriptions, or close with the reason."""
-        channels = [f"user:{self.identity.user_id}", BROADCAST]
-        if project_id is not None:
-            channels.append(f"project:{project_id}")
-            may_read = (await self.node.access.judge(self.identity, [channels[-1]]))[channels[-1]]
-            if isinstance(may_read, Unavailable):
-                self.close(close_codes.TRY_AGAIN_LATER, "Rights not known now")
-                return
-            if not may_read:
-                self.close(close_codes.POLICY, "Project access denied")
-                return
-        if after is None:
-            head = self.node.window.heads()
-            for channel in channels:
-                self._begin_live(channel, head)
-            self._greet([Start(channel, self.node.head.token, live=True) for channel in channels])
-            return
-        try:
-            beginning = await self.node.replay.begin(Position.parse(after))
-        except ValueError as error:
-            self._send(self._error(str(error), "invalid_position"))
-            self.close(close_codes.POLICY, "Invalid position")
-            return
-        except Unavailable as error:
-            self._send(self._error(str(error), error.code, retry_after=error.retry_after))
-            self.close(close_codes.TRY_AGAIN_LATER, "Replay not possible now")
-            return
-        recovered = not beginning.lost
-        self._greet([Start(channel, beginning.asked, live=False, recovered=recovered) for channel in channels])
-        self._catch_up(channels, beginning)
+    @property
+    def cursor(self) -> CursorKey:
+        """User and client whose durable cursor this connection moves."""
+        return CursorKey(self.identity.user_id, self.client_id)
+
+    @property
+    def user_channel(self) -> str:
+        """The channel of the connection's own user."""
+        return f"user:{self.identity.user_id}"
+
+    def _take(self, what: Input) -> Action:
+        step = TABLE[self._state][what]
+        self._state = step.state
+        return step.action
+
+    # What the client says.
 
     async def receive(self, text: str | bytes) -> None:
         """Act on a message of the client."""
         self._heard_at = self.node.clock.now_ms()
+        if self._take(Input.MESSAGE) is not Action.ACT:
+            return
+        ref: JsonValue = None
         try:
-            match protocol.parse_request(text):
-                case protocol.Pong():
-                    pass
-                case protocol.Ping(ref):
-                    # Whoever asks without reading is known to live, and needs no more answers.
-                    if self._has_room_to_answer:
-                        self._send(protocol.pong(self.node.clock.now_ms(), ref))
-                case protocol.Subscribe() as request:
-                    await self._room_to_answer()
-                    await self._subscribe(request)
-                case protocol.Unsubscribe(channels, ref):
-                    await self._room_to_answer()
-                    for channel in channels:
-                        self._end(channel)
-                        self._send(protocol.unsubscription_result(channel, ref))
+            message = parse_message(text)
+            ref = message.ref
+            await self.node.handlers.handle(self, message)
         except ProtocolError as error:
-            await self._room_to_answer()
-            self._send(self._error(str(error), error.code, ref=error.ref))
+            await self.room_to_answer()
+            self.fail(str(error), error.code, ref=error.ref)
+        except Exception:  # noqa: BLE001 - one message, of a deployment's own type perhaps, must not end the others'
+            _log.exception("a message of connection %s failed", self.id)
+            self.fail("Message processing error", "processing_error", ref=ref)
+
+    def answer(self, message: Message) -> None:
+        """Send a message."""
+        self._write(message_frame(message))
+
+    def fail(
+        self,
+        message: str,
+        code: str,
+        *,
+        ref: JsonValue = None,
+        channel: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Send an error; the connection stays."""
+        now_ms = self.node.clock.now_ms()
+        self.answer(messages.error(message, code, now_ms, ref=ref, channel=channel, retry_after=retry_after))
 
     @property
-    def _has_room_to_answer(self) -> bool:
+    def has_room_to_answer(self) -> bool:
+        """Whether one more answer may be written."""
         # More than a replay ever leaves waiting, so that a request gets its turn while one is under way.
         return self._is_gone or self._port.buffered() <= 2 * self.node.settings.high_water_bytes
 
-    async def _room_to_answer(self) -> None:
+    async def room_to_answer(self) -> None:
         """Wait until the client has taken enough of what was written; its further messages wait with it."""
-        while not self._has_room_to_answer:
+        while not self.has_room_to_answer:
             self._is_waiting = True
             try:
                 await self._drain()
@@ -159,84 +158,85 @@ class Connection:
                 self._heard_at = self.node.clock.now_ms()
         return self._heard_at > since_ms
 
-    async def _subscribe(self, request: protocol.Subscribe) -> None:
-        granted = await self._granted(request)
-        if not granted:
-            return
-        if request.after is None:
-            for channel in granted:
-                self._subscribe_now(channel, request)
-            return
-        try:
-            beginning = await self.node.replay.begin(request.after)
-        except Unavailable as error:
-            for channel in granted:
-                self._refuse(request, channel, str(error), error.code, retry_after=error.retry_after)
-            return
-        for channel in granted:
-            self._send(protocol.subscription_result(channel, beginning.asked, not beginning.lost, request.ref))
-        self._catch_up(granted, beginning)
+    # Subscriptions: what begins and ends them.
 
-    async def _granted(self, request: protocol.Subscribe) -> list[str]:
-        """The channels of a request that may be read; each other one is answered."""
-        granted = []
-        for channel, verdict in (await self.node.access.judge(self.identity, request.channels)).items():
-            if isinstance(verdict, Unavailable):
-                self._refuse(request, channel, str(verdict), verdict.code, retry_after=verdict.retry_after)
-            elif verdict:
-                granted.append(channel)
-            else:
-                self._refuse(request, channel, "Channel access denied", "access_denied")
-        new = [channel for channel in granted if channel not in self.subscriptions]
-        room = self.node.settings.max_subscriptions - len(self.subscriptions)
-        for channel in new[max(room, 0) :]:
-            granted.remove(channel)
-            limit = self.node.settings.max_subscriptions
-            problem = f"At most {limit} subscriptions a connection: unsubscribe others first"
-            self._refuse(request, channel, problem, "too_many_subscriptions")
-        return granted
+    def greet(self, starts: Sequence[Start]) -> bool:
+        """Say the first message; False where there is nobody to say it to."""
+        if self._take(Input.ADMITTED) is not Action.GREET:
+            return False
+        self.node.presence.connected(self.id, self.identity.user_id, self.project)
+        self.answer(
+            messages.connection_established(
+                connection_id=self.id,
+                now_ms=self.node.clock.now_ms(),
+                user_id=self.identity.user_id,
+                node=self.node.settings.instance_id,
+                heartbeat_seconds=self.node.settings.heartbeat_seconds,
+                starts=starts,
+            )
+        )
+        return True
 
-    def _refuse(
-        self, request: protocol.Subscribe, channel: str, message: str, code: str, retry_after: float | None = None
-    ) -> None:
-        self._send(self._error(message, code, ref=request.ref, channel=channel[:200], retry_after=retry_after))
-
-    def _subscribe_now(self, channel: str, request: protocol.Subscribe) -> None:
-        head = self.node.window.heads()
-        if channel in self.subscriptions:
-            group = self.subscriptions.catch_up_of(channel)
-            served = head if group is None else group.served_of(channel)
-            token = self.node.head.token_of(served)
-            self._send(protocol.subscription_result(channel, token, None, request.ref))
-            return
-        joined = self._begin_live(channel, head)
-        self._send(protocol.subscription_result(channel, self.node.head.token, None, request.ref))
-        if joined is not None:
-            self._send(protocol.fell_behind([channel], self.node.head.token))
-
-    def _begin_live(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
+    def begin_live(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
+        """Subscribe from the head on; the catch-up that the channel had to join, if any."""
         if self._is_gone:
             return None  # it went while the request was judged
         joined = self.subscriptions.begin(channel, head)
+        self.node.connections.watch(channel, self)
         if joined is None:
             self.node.fanout.add(channel, self)
         return joined
 
-    def _catch_up(self, channels: Sequence[str], beginning: Beginning) -> None:
+    def catch_up(self, channels: Sequence[str], beginning: Beginning) -> None:
         """Start the channels together, as the client asked: its stream begins with the gaps."""
         if self._is_gone:
             return  # it went while the request was judged
         for channel in channels:
             self.node.fanout.remove(channel, self)
-        group = self.subscriptions.start(channels, beginning.cursor, asked=True)
+        self._begin(self.subscriptions.start(channels, beginning.cursor), beginning)
+
+    def catch_up_offline(self, beginning: Beginning, offline: Offline) -> CatchUp | None:
+        """Start to deliver what came to the user while away.
+
+        Returns the catch-up where that is not done at once: subscriptions begun meanwhile join it.
+        """
+        group = self.subscriptions.start_offline(offline, beginning.cursor, self.node.window.heads())
+        self._begin(group, beginning)
+        return group if group.channels else None
+
+    def _begin(self, group: CatchUp, beginning: Beginning) -> None:
+        for channel in group.channels:
+            self.node.connections.watch(channel, self)
         requested = beginning.asked
         for lost in beginning.lost:
             requested = self._send_gap(group, requested, lost)
-        self.node.pull(self, group)
+        # Offline messages are mostly few: without a task, and without others having to join.
+        if group.asked or not self._is_in_window(group) or not self.deliver_window(group):
+            self.node.pull(self, group)
 
-    def _end(self, channel: str) -> None:
+    def end_subscription(self, channel: str) -> None:
+        """End it, if there is one."""
         self.node.fanout.remove(channel, self)
+        self.node.connections.unwatch(channel, self)
         self.subscriptions.remove(channel)
+
+    def still_may(self, channel: str) -> bool:
+        """Whether the client may go on reading a channel that it was granted, by what this node knows now."""
+        return self.node.access.still_may(self.identity, channel)
+
+    def judge_again(self, channels: Sequence[str], reason: str) -> None:
+        """Rights have changed: end those of these subscriptions that may not go on."""
+        for channel in channels:
+            ended = channel in self.subscriptions and not self.still_may(channel)
+            if ended and self._take(Input.RIGHT_ENDED) is Action.UNSUBSCRIBE:
+                self.unsubscribe(channel, reason)
+
+    def unsubscribe(self, channel: str, reason: str) -> None:
+        """End a subscription and say why."""
+        self.end_subscription(channel)
+        self.answer(messages.unsubscribed(channel, reason))
+
+    # What the client is owed.
 
     def send(self, frames: bytes) -> None:
         """Send the live frames of one step; a client too slow for them catches up from here on."""
@@ -247,18 +247,22 @@ class Connection:
             self._fall_behind()
 
     def _fall_behind(self) -> None:
+        if self._take(Input.OVERFLOW) is not Action.FALL_BEHIND:
+            return
         fallen = self.subscriptions.fall_behind(self.node.window.heads())
         if fallen is None:
             return
         group, channels = fallen
         for channel in channels:
             self.node.fanout.remove(channel, self)
-        self._send(protocol.fell_behind(channels, self.node.head.token))
+        self.answer(messages.fell_behind(channels, self.node.head.token))
         if not group.pulling:
             self.node.pull(self, group)
 
     def deliver(self, group: CatchUp, page: Page | Lost) -> None:
         """Send a page of a replay and move the cursor."""
+        if self._take(Input.PAGE) is not Action.WRITE:
+            return
         if isinstance(page, Lost):
             self._send_gap(group, self.node.head.token_of(group.cursor), page)
             return
@@ -293,6 +297,10 @@ class Connection:
         self._finish(group)
         return True
 
+    def _is_in_window(self, group: CatchUp) -> bool:
+        window = self.node.window
+        return all(after + 1 >= window.first(partition) for partition, after in group.cursor.items())
+
     def _finish(self, group: CatchUp) -> None:
         channels = self.subscriptions.finish(group)
         token = self.node.head.token
@@ -301,43 +309,58 @@ class Connection:
         for channel in channels:
             self.node.fanout.add(channel, self)
         if running:
-            self._send(protocol.caught_up(running, token, closed=False))
+            self.answer(messages.caught_up(running, token, closed=False))
         if ended:
-            self._send(protocol.caught_up(ended, token, closed=True))
-
-    def ping(self, frame: bytes) -> None:
-        """Send the node's heartbeat, unless the client has more to read already than it takes."""
-        if self._has_room_to_answer:
-            self._write(frame)
+            self.answer(messages.caught_up(ended, token, closed=True))
+        if group.offline is not None:
+            # Its answer moves the durable cursor past what has just been delivered.
+            self.ping(message_frame(messages.ping(self.node.clock.now_ms(), token)), token)
 
     def _send_gap(self, group: CatchUp, requested: str, lost: Lost) -> str:
         reached = self.node.head.token_of(lost.earliest)
         for partition, offset in lost.earliest.items():
             group.served(partition, offset)
-        self._send(protocol.gap(list(group.channels), requested, reached, lost.reason))
+        self.answer(messages.gap(list(group.channels), requested, reached, lost.reason))
         return reached
-
-    def _greet(self, starts: Sequence[Start]) -> None:
-        self._send(
-            protocol.connection_established(
-                connection_id=self.id,
-                now_ms=self.node.clock.now_ms(),
-                user_id=self.identity.user_id,
-                node=self.node.settings.instance_id,
-                heartbeat_seconds=self.node.settings.heartbeat_seconds,
-                starts=starts,
-            )
-        )
 
     def unavailable(self, error: Unavailable) -> None:
         """Tell that a replay has to wait; the node goes on with it by itself."""
-        self._send(self._error(str(error), error.code, retry_after=error.retry_after))
+        self.fail(str(error), error.code, retry_after=error.retry_after)
 
-    def _error(self, message: str, code: str, **more: object) -> Message:
-        return protocol.error(message, code, self.node.clock.now_ms(), **more)  # type: ignore[arg-type]
+    # Time.
 
-    def _send(self, message: Message) -> None:
-        self._write(message_frame(message))
+    def ping(self, frame: bytes, token: str) -> None:
+        """Send the node's heartbeat, which says `token`, unless the client has more to read than it takes."""
+        if not self.has_room_to_answer or self._take(Input.HEARTBEAT) is not Action.PING:
+            return
+        self._write(frame)
+        # Answers come in the order of the pings. Beyond a few, pings are only counted: their answers move nothing.
+        if len(self._pings) < _UNANSWERED_PINGS and not self._further_pings:
+            self._pings.append(token if self.keeps_cursor and self.user_channel in self.subscriptions.live else "")
+        else:
+            self._further_pings += 1
+
+    def pinged(self) -> Position | None:
+        """The position of the ping that a `pong` answers, where the durable cursor may move there."""
+        if self._pings:
+            token = self._pings.pop(0)
+            return Position.parse(token) if token else None
+        self._further_pings = max(self._further_pings - 1, 0)
+        return None
+
+    def expiry_near(self) -> None:
+        """The token ends within a minute."""
+        if self._take(Input.EXPIRY_NEAR) is Action.WARN:
+            self.answer(messages.token_expiring(self.identity.expires_at))
+
+    def renew(self, identity: Identity) -> None:
+        """Go on as the same user with another token; what it no longer grants ends."""
+        self.identity = identity
+        self._take(Input.RENEWED)
+        self.node.heartbeat.expire(self)
+        self.judge_again(self.subscriptions.channels, "token")
+
+    # What is written, and the end.
 
     def _write(self, frame: bytes) -> None:
         if not self._is_gone:
@@ -364,21 +387,29 @@ class Connection:
             self._room.set()
             self._room = None
 
-    def close(self, code: int, reason: str) -> None:
+    def end(self, why: Input) -> None:
+        """End the conversation with the goodbye that the protocol has for it."""
+        self.close(*GOODBYES[why], why=why)
+
+    def close(self, code: int, reason: str, *, why: Input = Input.REFUSED) -> None:
         """End the conversation behind what has been written."""
-        if not self._is_gone:
-            self.gone()
+        if self._take(why) is Action.CLOSE:
+            self._release()
             self._port.close(code, reason)
 
     def abort(self) -> None:
         """Drop the connection, whatever waits in it."""
-        if not self._is_gone:
-            self.gone()
+        if self._take(Input.LOST) is Action.RELEASE:
+            self._release()
             self._port.abort()
 
     def gone(self) -> None:
         """The client can't be reached any more: give everything back."""
+        if self._take(Input.LOST) is Action.RELEASE:
+            self._release()
+
+    def _release(self) -> None:
         self._is_gone = True
         for channel in self.subscriptions.channels:
-            self._end(channel)
+            self.end_subscription(channel)
         self.drained()

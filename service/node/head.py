@@ -33,6 +33,12 @@ class Head:
         """The token of other offsets of this epoch."""
         return Position(self._epoch, offsets).token
 
+    def at_most(self, position: Position) -> Position:
+        """A position of this epoch, as far as this node has come itself; what it leaves out stays out."""
+        heads = self._window.heads()
+        known = position.offsets.keys() & heads.keys()
+        return Position(self._epoch, {p: min(position.offsets[p], heads[p]) for p in known})
+
     def move(self) -> None:
         """The window has been appended to or advanced."""
         self._token = None

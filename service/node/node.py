@@ -1,4 +1,4 @@
-"""One serving process: everything between the log and its clients."""
+"""One serving process, less its network and its servers."""
 
 import asyncio
 import logging
@@ -7,28 +7,36 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import uuid4
 
-from lastseen import close_codes
-
 from service.domain.errors import LastseenError
-from service.domain.frames import message_frame
 from service.domain.identity import Identity
-from service.domain.protocol import ping
+from service.domain.protocol import Input
+from service.domain.rights import Rights
 from service.domain.window import Window
-from service.node.access import Access
-from service.node.connection import Connection, ConnectionPort
+from service.node.access import LogAccess
+from service.node.command_tasks import CommandTasks
+from service.node.commands import Commander
+from service.node.connection import Connection
+from service.node.connection_port import ConnectionPort
+from service.node.connections import Connections
+from service.node.cursors import CursorKeeper
+from service.node.enforcing import Enforcer
+from service.node.event_history import EventHistory
 from service.node.fanout import Fanout
 from service.node.head import Head
+from service.node.heartbeat import TICK_SECONDS, Heartbeat
+from service.node.offline import OfflineMessages
+from service.node.outside import Outside
+from service.node.presence import Presence
 from service.node.publishing import Publisher
 from service.node.pull import Puller
 from service.node.replay import Replay
+from service.node.rights import KnownRights
 from service.node.services import Services
-from service.node.tail import Tail, TailStart, find_start
-from service.node.tasks import Tasks
-from service.ports import Clock, Epoch, EventLog, History
+from service.node.tail import Start, Tail, find_start
+from service.ports import Epoch
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
-_TICK_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 1.0
 
 
@@ -39,113 +47,119 @@ class Node:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        log: EventLog,
-        history: History,
-        epoch: Epoch,
-        clock: Clock,
-        start: TailStart,
-        tasks: asyncio.TaskGroup,
+        self, settings: Settings, outside: Outside, epoch: Epoch, start: Start, tasks: asyncio.TaskGroup
     ) -> None:
-        window = Window(start.serve, settings.window_bytes)
+        log, history, clock = outside.log, outside.history, outside.clock
+        window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
-        known_tasks = Tasks(history, window)
+        rights = KnownRights(Rights(epoch.number, settings.remembered_tasks), outside.rights, start.rights)
+        by_the_log = LogAccess(
+            rights,
+            head,
+            log,
+            settle_seconds=settings.settle_seconds,
+            trust_claims=settings.trust_project_claims,
+        )
+        connections = Connections()
         fanout: Fanout[Connection] = Fanout()
-        self._slots: list[set[Connection]] = [set() for _ in range(settings.heartbeat_seconds)]
-        self._slot_of: dict[Connection, set[Connection]] = {}
-        self._next_slot = 0
+        replay = Replay(window, head, log, history, epoch, settings.look_back)
+        cursors = CursorKeeper(outside.cursors)
+        access = outside.authority(by_the_log)
+        commander = Commander(outside.commands, access, rights, clock, settings)
+        self.commands = CommandTasks(tasks, commander, settings.max_waiting_commands_per_connection)
         self._left = asyncio.Event()
         """Set, and made anew, whenever a client has left."""
         self.puller = Puller(tasks)
         self.services = Services(
             settings=settings,
             clock=clock,
+            authenticator=outside.authenticator,
+            handlers=outside.handlers,
             window=window,
             head=head,
+            connections=connections,
+            heartbeat=Heartbeat(settings, clock, head),
             fanout=fanout,
-            replay=Replay(window, log, history, epoch, settings.look_back),
-            access=Access(known_tasks, head, log, settings.settle_seconds),
-            tasks=known_tasks,
+            replay=replay,
+            access=access,
+            rights=rights,
+            cursors=cursors,
+            offline=OfflineMessages(cursors, replay, history, window, head, clock),
+            commands=self.commands,
+            presence=Presence(settings, outside.presence, log, connections, clock),
             pull=self.puller.start,
         )
-        self.tail = Tail(log, window, start, head, known_tasks, fanout)
-        self.publisher = Publisher(log, known_tasks, self.tail, settings.max_event_bytes)
+        enforcer = Enforcer(connections, rights)
+        notes = [commander.note]
+        self.tail = Tail(log, window, start.tail, head, access, enforcer, fanout, notes)
+        self.publisher = Publisher(log, rights, self.tail, settings.max_event_bytes)
+        self.history = EventHistory(window, head, replay, log, history, settings.settle_seconds)
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return len(self._slot_of)
+        return len(self.services.connections)
 
     def connect(self, port: ConnectionPort, identity: Identity) -> Connection | None:
         """A connection carried by `port`, or None when there are as many as may be."""
         if self.connections >= self.services.settings.max_connections:
             return None
         connection = Connection(self.services, port, identity, uuid4().hex)
-        slot = self._slot_of[connection] = self._slots[self._next_slot]
-        slot.add(connection)
+        self.services.connections.add(connection)
+        self.services.heartbeat.add(connection)
         return connection
 
     def disconnect(self, connection: Connection) -> None:
         """Give up a connection whose client is gone."""
         connection.gone()
-        slot = self._slot_of.pop(connection, None)
-        if slot is not None:
-            slot.discard(connection)
+        self.services.heartbeat.remove(connection)
+        self.services.presence.disconnected(connection.id)
+        self.commands.leave(connection.id)
+        if self.services.connections.remove(connection):
             left, self._left = self._left, asyncio.Event()
             left.set()
 
     async def drain(self) -> None:
         """Send every client away: this process is about to end. Those that don't listen are waited for a moment."""
-        for connection in list(self._slot_of):
-            connection.close(close_codes.GOING_AWAY, "Server is going away")
+        for connection in self.services.connections:
+            connection.end(Input.GOING_AWAY)
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while self._slot_of:
+                while self.connections:
                     await self._left.wait()
+                await self.services.cursors.flush()
 
     def abort(self) -> None:
         """Drop every client."""
-        for connection in list(self._slot_of):
+        for connection in self.services.connections:
             connection.abort()
 
     async def beat(self) -> None:
-        """Ping each connection every `heartbeat_seconds`, spread over them; end the silent and the expired."""
+        """Let the heartbeat tick."""
         while True:
-            self._next_slot = (self._next_slot + 1) % len(self._slots)
-            self._beat_slot(self._slots[self._next_slot])
-            await asyncio.sleep(_TICK_SECONDS)
-
-    def _beat_slot(self, slot: set[Connection]) -> None:
-        now_ms = self.services.clock.now_ms()
-        # A second of grace: the tick that is due may come a little early.
-        silent_since = now_ms - (self.services.settings.heartbeat_timeout_seconds - 1) * 1000
-        frame = message_frame(ping(now_ms, self.services.head.token))
-        for connection in list(slot):
-            if connection.identity.expires_at * 1000 <= now_ms:
-                connection.close(close_codes.TOKEN_EXPIRED, "Token expired")
-            elif not connection.is_alive(silent_since):
-                connection.close(close_codes.HEARTBEAT_TIMEOUT, "Heartbeat timeout")
-            else:
-                connection.ping(frame)
+            self.services.heartbeat.tick()
+            await asyncio.sleep(TICK_SECONDS)
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, log: EventLog, history: History, epoch: Epoch, clock: Clock
-) -> AsyncGenerator[Node, None]:
-    """A node that is ready: its window holds the newest records and its tail is reading.
+async def running(settings: Settings, outside: Outside, epoch: Epoch) -> AsyncGenerator[Node, None]:
+    """A node that is ready: its window holds the newest records, it knows all rights, and its tail is reading.
 
     Raises LogUnavailable when Kafka does not answer. If the tail can't go on, the body is cancelled and
     OffsetsGone comes out.
     """
-    start = await find_start(log, history, settings.look_back, settings.window_offsets)
+    start = await find_start(outside.log, outside.history, outside.rights, settings)
     try:
         async with asyncio.TaskGroup() as tasks:
-            node = Node(settings, log, history, epoch, clock, start, tasks)
+            node = Node(settings, outside, epoch, start, tasks)
             head = node.services.head
-            ends = {partition: held.next - 1 for partition, held in (await log.bounds()).items()}
-            owned = [tasks.create_task(node.tail.run(), name="tail"), tasks.create_task(node.beat(), name="heartbeat")]
+            ends = {partition: held.next - 1 for partition, held in (await outside.log.bounds()).items()}
+            owned = [
+                tasks.create_task(node.tail.run(), name="tail"),
+                tasks.create_task(node.beat(), name="heartbeat"),
+                tasks.create_task(node.services.cursors.run(), name="cursors"),
+                tasks.create_task(node.services.presence.run(), name="presence"),
+            ]
             await head.passed(ends)
             _log.info("ready at %s, %d bytes in the window", head.token, node.services.window.bytes)
             try:
@@ -153,6 +167,7 @@ async def running(
             finally:
                 node.abort()
                 node.puller.cancel()
+                node.commands.cancel()
                 for task in owned:
                     task.cancel()
     except ExceptionGroup as failures:

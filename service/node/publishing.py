@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from lastseen.envelope import Event, NulCharacter
 from lastseen.names import RIGHTS_TYPES, Category
@@ -12,9 +12,10 @@ from lastseen.record import EventTooLarge, NewRecord, encode
 
 from service.domain.errors import BadRequest, HistoryUnavailable
 from service.domain.identity import Identity
-from service.node.tasks import Tasks
+from service.domain.tasks import Task
+from service.node.rights import KnownRights
 from service.node.unread import Key, ReadBack, Unread
-from service.ports import EventLog, Place, TaskFacts
+from service.ports import EventLog, Place
 
 _REMEMBERED: Final = 10_000
 
@@ -31,26 +32,26 @@ class Published:
 class Publisher:
     """Appends events for callers, and answers with their places."""
 
-    def __init__(self, log: EventLog, tasks: Tasks, read_back: ReadBack, max_event_bytes: int) -> None:
+    def __init__(self, log: EventLog, rights: KnownRights, read_back: ReadBack, max_event_bytes: int) -> None:
         self._log = log
-        self._tasks = tasks
+        self._rights = rights
         self._read_back = read_back
         self._max_event_bytes = max_event_bytes
         self._unread = Unread(read_back)
-        # Projects of tasks whose start this node has appended but perhaps not yet read back.
-        self._projects: OrderedDict[str, str | None] = OrderedDict()
+        # What this node has appended the start of but perhaps not yet read back.
+        self._started: OrderedDict[str, _Start] = OrderedDict()
 
     async def publish(self, identity: Identity, events: Sequence[Event]) -> list[Published | BadRequest]:
         """One answer for each event, in order. Raises LogUnavailable, and then nothing is known of any."""
         answers: dict[int, Published | BadRequest] = {}
         repeated: dict[int, asyncio.Future[Place]] = {}
         new: dict[int, tuple[Key, NewRecord]] = {}
-        projects: dict[str, str | None] = {}
-        found: dict[str, TaskFacts | None] = {}
+        starting: dict[str, _Start] = {}
+        found: dict[str, Task | None] = {}
         try:
             for index, event in enumerate(events):
                 try:
-                    placed = await self._in_its_project(event, projects, found)
+                    placed = await self._in_its_project(event, starting, found)
                     record = self._encode(identity, placed)
                 except BadRequest as error:
                     answers[index] = error
@@ -72,7 +73,7 @@ class Publisher:
                     self._unread.begin(key)
                     new[index] = key, record
                     if event.type == "task_started" and event.task_id is not None:
-                        projects.setdefault(event.task_id, placed.project_id)
+                        starting.setdefault(event.task_id, _Start(placed.project_id, placed.user_id))
             places = await self._log.append([record for _, record in new.values()]) if new else ()
         except BaseException:
             self._unread.fail(key for key, _ in new.values())
@@ -80,7 +81,7 @@ class Publisher:
         for (index, (key, _)), place in zip(new.items(), places, strict=True):
             self._unread.end(key, place)
             answers[index] = Published(key[1], place, duplicate=False)
-        self._remember(projects)
+        self._remember(starting)
         for index, earlier in repeated.items():
             answers[index] = Published(events[index].id, await earlier, duplicate=True)
         return [answers[index] for index in range(len(events))]
@@ -101,45 +102,60 @@ class Publisher:
             raise BadRequest(str(error), code="nul", field=error.field) from error
 
     def _has_ended(self, task: str | None) -> bool:
-        facts = self._tasks.known(task) if task is not None else None
-        return facts is not None and facts.ended
+        claims = self._rights.rights.claims(task) if task is not None else ()
+        return bool(claims) and claims[0].ended
 
     async def _in_its_project(
-        self, event: Event, starting: Mapping[str, str | None], found: dict[str, TaskFacts | None]
+        self, event: Event, starting: Mapping[str, "_Start"], found: dict[str, Task | None]
     ) -> Event:
-        """A task keeps one project for life: fill it in where it is missing, refuse another.
+        """A task keeps one project and one owner for life: fill the project in where it is missing, refuse another.
 
-        `starting` are the projects of tasks that start in the same request, `found` is what was asked for it.
+        `starting` are the tasks that start in the same request, `found` is what was asked for it.
         """
         if event.category is not Category.TASK or event.task_id is None:
             return event
-        task = event.task_id
-        if task in starting or task in self._projects:
-            project = starting[task] if task in starting else self._projects[task]
-        else:
-            if task not in found:
-                try:
-                    found[task] = await self._tasks.find(task)
-                except HistoryUnavailable:
-                    found[task] = None  # publishing does not depend on Postgres
-            facts = found[task]
-            if facts is None:
-                return event  # nothing has fixed its project yet
-            project = facts.project
-        if event.project_id is None and project is not None:
-            return event.model_copy(update={"project_id": project})
-        if event.project_id != project:
-            raise BadRequest(
-                f"task {task} belongs to {f'project {project}' if project else 'no project'}, "
-                f"not to {event.project_id}: a task keeps its project for life",
-                code="conflict",
-                field="project_id",
-            )
+        start = starting.get(event.task_id) or self._started.get(event.task_id)
+        if start is None:
+            known = await self._find(event.task_id, found)
+            # What has not been started has its project for now: the start may name another.
+            if known is None or (not known.started and event.type == "task_started"):
+                return event
+            start = _Start(known.project, known.user if known.started else event.user_id)
+        if event.project_id is None and start.project is not None:
+            event = event.model_copy(update={"project_id": start.project})
+        if event.project_id != start.project:
+            raise _conflict(event, "project_id", f"project {start.project}" if start.project else "no project")
+        if event.type == "task_started" and event.user_id not in (None, start.user):
+            raise _conflict(event, "user_id", f"user {start.user}" if start.user else "no user")
         return event
 
-    def _remember(self, projects: Mapping[str, str | None]) -> None:
+    async def _find(self, task: str, found: dict[str, Task | None]) -> Task | None:
+        if task not in found:
+            try:
+                found[task] = await self._rights.find(task)
+            except HistoryUnavailable:
+                found[task] = None  # publishing does not depend on Postgres
+        return found[task]
+
+    def _remember(self, starting: Mapping[str, "_Start"]) -> None:
         """The log has these starts; the tail will tell everybody else."""
-        for task, project in projects.items():
-            self._projects.setdefault(task, project)
-            if len(self._projects) > _REMEMBERED:
-                self._projects.popitem(last=False)
+        for task, start in starting.items():
+            self._started.setdefault(task, start)
+            if len(self._started) > _REMEMBERED:
+                self._started.popitem(last=False)
+
+
+class _Start(NamedTuple):
+    """What the start of a task has fixed."""
+
+    project: str | None
+    user: str | None
+
+
+def _conflict(event: Event, field: str, owner: str) -> BadRequest:
+    return BadRequest(
+        f"task {event.task_id} belongs to {owner}, not to {getattr(event, field)}: "
+        f"a task keeps its {'project' if field == 'project_id' else 'owner'} for life",
+        code="conflict",
+        field=field,
+    )

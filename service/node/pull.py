@@ -5,9 +5,8 @@ import logging
 from contextlib import aclosing
 from typing import Final
 
-from lastseen import close_codes
-
 from service.domain.errors import HistoryUnavailable, Unavailable
+from service.domain.protocol import Input
 from service.domain.subscriptions import CatchUp
 from service.node.connection import Connection
 from service.node.replay import Page
@@ -53,7 +52,7 @@ class Puller:
                     retry = min(retry * 2, _MAX_RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - one client's replay must not take the node down
             _log.exception("replay of connection %s failed", connection.id)
-            connection.close(close_codes.INTERNAL_ERROR, "Internal server error")
+            connection.end(Input.FAULT)
         finally:
             group.pulling = False
 
@@ -62,7 +61,7 @@ class Puller:
         for channel in list(group.channels):
             if channel.startswith("task:"):
                 try:
-                    await connection.node.tasks.find(channel.removeprefix("task:"))
+                    await connection.node.rights.find(channel.removeprefix("task:"))
                 except HistoryUnavailable:
                     return  # then the terminal event itself tells
 

@@ -1,6 +1,7 @@
 """Replays: the records that a catching-up subscription wants and the window no longer holds."""
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypedDict
@@ -9,11 +10,12 @@ from lastseen.positions import Position
 
 from service.domain.catchup import FromHistory, FromLog, Missing, NeedsHistory, Step, earliest, plan
 from service.domain.duplicates import LookBack
-from service.domain.errors import HistoryUnavailable, Unreadable
+from service.domain.errors import HistoryUnavailable, Unavailable, Unreadable
 from service.domain.ranges import Bounds, Coverage
 from service.domain.records import Record, read_record
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
+from service.node.head import Head
 from service.ports import Epoch, EventLog, History
 
 _FIRST_PAGE: Final = 100
@@ -58,7 +60,9 @@ class Beginning:
     cursor: Mapping[int, int]
 
 
-class _Held(NamedTuple):
+class Held(NamedTuple):
+    """What Kafka and Postgres hold of each partition, as far as they can be asked."""
+
     log: Mapping[int, Bounds]
     history: Mapping[int, Coverage]
     history_known: bool
@@ -72,12 +76,33 @@ class _Copied(TypedDict):
 class Replay:
     """Reads from Postgres and Kafka, by the plan of `domain.catchup`."""
 
-    def __init__(self, window: Window, log: EventLog, history: History, epoch: Epoch, look_back: int) -> None:
+    def __init__(
+        self, window: Window, head: Head, log: EventLog, history: History, epoch: Epoch, look_back: int
+    ) -> None:
         self._window = window
+        self._head = head
         self._log = log
         self._history = history
         self._epoch = epoch
         self._look_back = look_back
+
+    async def reach(self, position: Position, seconds: float) -> None:
+        """Wait until this node has come as far as a position that another gave, so that rights can be judged.
+
+        One of another epoch, or beyond Kafka's end, is not waited for. Raises Unavailable after so many seconds.
+        """
+        if position.epoch != self._epoch.name or not self._ahead(position.offsets):
+            return
+        bounds = await self._log.bounds()
+        ends = {p: position.offsets[p] for p in self._ahead(position.offsets) if position.offsets[p] < bounds[p].next}
+        try:
+            async with asyncio.timeout(seconds):
+                await self._head.passed(ends)
+        except TimeoutError:
+            raise Unavailable("this node has not come as far as the position yet: try again") from None
+
+    def _ahead(self, offsets: Mapping[int, int]) -> list[int]:
+        return [p for p, offset in offsets.items() if p in self._window.partitions and offset >= self._window.next(p)]
 
     async def begin(self, position: Position) -> Beginning:
         """Judge a position that a client came with.
@@ -91,7 +116,7 @@ class Replay:
         known = {p: position.offsets[p] for p in window.partitions if p in position.offsets}
         cursor = {**known, **await self._earliest(p for p in window.partitions if p not in known)}
         asked = Position(self._epoch.name, dict(cursor)).token
-        ahead = [p for p, offset in known.items() if offset >= window.next(p)]
+        ahead = self._ahead(known)
         if ahead:
             bounds = await self._log.bounds()
             if any(known[p] >= bounds[p].next for p in ahead):
@@ -104,17 +129,19 @@ class Replay:
             cursor = dict(missing.earliest)
         return Beginning(asked, lost, cursor)
 
-    async def pages(self, group: CatchUp) -> AsyncGenerator[Page | Lost, None]:
+    async def pages(self, group: CatchUp, types: Collection[str] = ()) -> AsyncGenerator[Page | Lost, None]:
         """What lies between the group's cursor and the window, page by page, until the window holds the rest.
+
+        With `types`, records of others may be left out.
 
         Whoever iterates moves the cursor by each page before asking for the next.
         """
-        held: _Held | None = None
+        held: Held | None = None
         is_fresh = False
         limit = _FIRST_PAGE
         while behind := self._behind(group.cursor):
             if held is None:
-                held, is_fresh = await self._held(), True
+                held, is_fresh = await self.held(), True
             steps = {p: self._plan(p, group.cursor[p], held) for p in behind}
             upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
             if len(upto) < len(steps) and not is_fresh:
@@ -126,8 +153,12 @@ class Replay:
                 yield _lost(group.cursor, steps)
                 continue
             if upto:
+                if not group.channels:
+                    return  # whoever it was for has left meanwhile
+                upto, offline = self._offline_part(group, upto)
                 after = {p: group.cursor[p] for p in upto}
-                page = await self._history.page(list(group.channels), after, upto, limit)
+                channels = [group.offline.channel] if offline and group.offline is not None else list(group.channels)
+                page = await self._history.page(channels, after, upto, limit, types, offline=offline)
                 # A day that was dropped meanwhile is missing from the page: then it is planned anew.
                 held, is_fresh = held._replace(**await self._copied()), False
                 if all(isinstance(self._plan(p, offset, held), FromHistory) for p, offset in after.items()):
@@ -137,10 +168,21 @@ class Replay:
             log_held, held = held, None
             for partition, step in steps.items():
                 if isinstance(step, FromLog):
-                    async with aclosing(self._from_log(group, partition, step.upto, log_held)) as pages:
+                    async with aclosing(self.logged(group.cursor[partition], partition, step.upto, log_held)) as pages:
                         async for logged in pages:
                             yield logged
                     break
+
+    @staticmethod
+    def _offline_part(group: CatchUp, upto: Mapping[int, int]) -> tuple[dict[int, int], bool]:
+        """What to read first where offline messages come before the rest: and whether it is those alone."""
+        offline = group.offline
+        if offline is None or offline.channel not in group.channels:
+            return dict(upto), False
+        before = {p: min(end, offline.upto.get(p, -1)) for p, end in upto.items()}
+        before = {p: end for p, end in before.items() if group.cursor[p] < end}
+        # Below its head at the connect the group has nothing but the user's channel.
+        return (before, True) if before else (dict(upto), False)
 
     def _behind(self, cursor: Mapping[int, int]) -> list[int]:
         return [p for p, after in cursor.items() if after + 1 < self._window.first(p)]
@@ -149,13 +191,13 @@ class Replay:
         behind = self._behind(cursor)
         if not behind:
             return None
-        held = await self._held()
+        held = await self.held()
         steps = {p: self._plan(p, cursor[p], held) for p in behind}
         if any(isinstance(step, NeedsHistory) for step in steps.values()):
             raise _history_needed()
         return _lost(cursor, steps) if any(isinstance(step, Missing) for step in steps.values()) else None
 
-    def _plan(self, partition: int, after: int, held: _Held) -> Step:
+    def _plan(self, partition: int, after: int, held: Held) -> Step:
         return plan(
             after,
             self._window.first(partition),
@@ -164,11 +206,12 @@ class Replay:
             history_known=held.history_known,
         )
 
-    async def _held(self) -> _Held:
+    async def held(self) -> Held:
+        """What is held now. Raises LogUnavailable."""
         # Kafka first: what its retention drops meanwhile has been copied by the time Postgres is asked, so it is
         # seen in one of the two. The other way round it could be in neither, and a gap be told that is none.
         bounds = await self._log.bounds()
-        return _Held(log=bounds, **await self._copied())
+        return Held(log=bounds, **await self._copied())
 
     async def _copied(self) -> "_Copied":
         try:
@@ -180,7 +223,7 @@ class Replay:
         wanted = list(partitions)
         if all(self._window.first(p) == 0 for p in wanted):
             return dict.fromkeys(wanted, -1)
-        held = await self._held()
+        held = await self.held()
         found = {}
         for p in wanted:
             start = earliest(self._window.first(p), held.log[p], held.history.get(p), history_known=held.history_known)
@@ -189,9 +232,8 @@ class Replay:
             found[p] = start
         return found
 
-    async def _from_log(self, group: CatchUp, partition: int, upto: int, held: _Held) -> AsyncGenerator[Page, None]:
-        """What Kafka holds in `(cursor, upto]`, judged by the void rule with what lies before it."""
-        after = group.cursor[partition]
+    async def logged(self, after: int, partition: int, upto: int, held: Held) -> AsyncGenerator[Page, None]:
+        """What Kafka holds of a partition in `(after, upto]`, judged by the void rule with what lies before it."""
         first = held.log[partition].first
         coverage = held.history.get(partition)
         look_back = LookBack(self._look_back)

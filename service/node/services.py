@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
-from service.node.access import Access
+from service.node.command_tasks import CommandTasks
+from service.node.connections import Connections
+from service.node.cursors import CursorKeeper
 from service.node.fanout import Fanout
 from service.node.head import Head
+from service.node.offline import OfflineMessages
+from service.node.presence import Presence
 from service.node.replay import Replay
-from service.node.tasks import Tasks
-from service.ports import Clock
+from service.node.rights import KnownRights
+from service.ports import Access, Authenticator, Clock
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.node.connection import Connection
+    from service.node.handlers import Handlers
+    from service.node.heartbeat import Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,20 @@ class Services:
 
     settings: Settings
     clock: Clock
+    authenticator: Authenticator
+    handlers: Handlers
     window: Window
     head: Head
+    connections: Connections
+    heartbeat: Heartbeat
     fanout: Fanout[Connection]
     replay: Replay
     access: Access
-    tasks: Tasks
+    rights: KnownRights
+    cursors: CursorKeeper
+    offline: OfflineMessages
+    commands: CommandTasks
+    presence: Presence
     pull: Callable[[Connection, CatchUp], None]
     """Start to serve a catch-up; ends by itself when the group is live, empty or its connection gone."""
 
@@ -44,5 +58,5 @@ class Services:
         """Whether it is the channel of a task that is known to have ended."""
         if not channel.startswith("task:"):
             return False
-        facts = self.tasks.known(channel.removeprefix("task:"))
-        return facts is not None and facts.ended
+        task = self.rights.known(channel.removeprefix("task:"))
+        return task is not None and task.ended

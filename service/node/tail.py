@@ -2,22 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.domain.duplicates import LookBack
 from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
 from service.domain.records import RawRecord, Record, read_record
+from service.domain.rights import Change
 from service.domain.window import Window
+from service.node.enforcing import Affected
 from service.node.head import Head
-from service.node.tasks import Tasks
-from service.ports import EventLog, History
+from service.ports import EventLog, HeldRights, History, RightsLoader
+from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 _STEP_RECORDS: Final = 500
 _STEP_BYTES: Final = 256 * 1024
 """What one step of the event loop takes: some milliseconds, and what it may add to each connection's buffer."""
 _RETRY_SECONDS: Final = 5.0
+_FOR_ITS_MEMBERS: Final = "project_deleted"
+"""The one event that ends rights and still goes to those who had them: nothing else would tell them."""
 
 
 class LiveDelivery(Protocol):
@@ -25,6 +29,19 @@ class LiveDelivery(Protocol):
 
     def push(self, record: Record) -> None: ...
     def flush(self) -> None: ...
+
+
+class RightsReader(Protocol):
+    """Who learns of rights from the records as they pass."""
+
+    def note(self, record: Record) -> Change | None: ...
+
+
+class Enforcement(Protocol):
+    """Who ends what a change of rights ends."""
+
+    def affected(self, change: Change) -> list[Affected]: ...
+    def enforce(self, change: Change, affected: list[Affected]) -> None: ...
 
 
 class TailStart(NamedTuple):
@@ -38,35 +55,46 @@ class TailStart(NamedTuple):
     look_backs: Mapping[int, LookBack]
 
 
-async def find_start(log: EventLog, history: History, look_back: int, window_offsets: int) -> TailStart:
+class Start(NamedTuple):
+    """Where a tail begins, and what is known of rights before it."""
+
+    tail: TailStart
+    rights: HeldRights
+
+
+async def find_start(log: EventLog, history: History, rights: RightsLoader, settings: Settings) -> Start:
     """Where a tail begins.
 
-    The look-back comes from Postgres, ids only, where the log writer has come as far as the window begins;
-    else its W offsets are read from Kafka before the window. Without Postgres that needs a partition of which
-    Kafka still holds that much or everything; if there is one of which it does not, this waits for Postgres.
+    It begins where the projection of rights has come to, or before. The look-back comes from Postgres, ids only,
+    where the log writer has come as far as that; else its W offsets are read from Kafka. What both have lost is
+    waited for: without it a node could judge neither rights nor its first records.
     """
     while True:
         try:
-            return await _find_start(log, history, look_back, window_offsets)
+            held = await rights.load(settings.remembered_tasks)
+            return Start(await _find_start(log, history, settings, held.next), held)
         except HistoryUnavailable as error:
-            _log.warning("the void rule's look-back is needed from Postgres, waiting: %s", error)
+            _log.warning("what this node begins with is not to be had yet, waiting: %s", error)
             await asyncio.sleep(error.retry_after)
 
 
-async def _find_start(log: EventLog, history: History, look_back: int, window_offsets: int) -> TailStart:
+async def _find_start(log: EventLog, history: History, settings: Settings, rights: Mapping[int, int]) -> TailStart:
+    look_back = settings.look_back
     bounds = await log.bounds()
-    try:
-        coverage, known = await history.coverage(), True
-    except HistoryUnavailable:
-        coverage, known = {}, False
+    coverage = await history.coverage()
     read, serve, look_backs = {}, {}, {}
     for p, held in bounds.items():
-        serve[p] = max(held.first, held.next - window_offsets)
+        learned = rights.get(p, 0)
+        if learned < held.first:
+            raise HistoryUnavailable(
+                f"the projection of rights has come to offset {learned} of partition {p}, and Kafka holds it from "
+                f"{held.first} on: consumers.projections has to run",
+                retry_after=2.0,
+            )
+        serve[p] = max(held.first, min(held.next - settings.window_offsets, learned))
         read[p] = max(held.first, serve[p] - look_back)
         look_backs[p] = LookBack(look_back)
         copied = coverage[p].next if p in coverage else 0
-        if not known and read[p] == held.first > max(serve[p] - look_back, 0):
-            raise HistoryUnavailable(f"Kafka holds partition {p} from {held.first} on: too little to judge by")
         if copied > read[p]:
             read[p] = min(serve[p], copied)
         if p in coverage:
@@ -86,16 +114,20 @@ class Tail:
         window: Window,
         start: TailStart,
         head: Head,
-        tasks: Tasks,
+        access: RightsReader,
+        enforcer: Enforcement,
         fanout: LiveDelivery,
+        notes: Sequence[Callable[[Record], None]] = (),
     ) -> None:
         self._log = log
         self._window = window
         self._next = dict(start.read)
         self._look_backs = start.look_backs
         self._head = head
-        self._tasks = tasks
+        self._access = access
+        self._enforcer = enforcer
         self._fanout = fanout
+        self._notes = notes
 
     def first_of(self, partition: int, id_: str) -> int | None:
         """The offset of the record that one with this id, appended now, would be a duplicate of."""
@@ -147,15 +179,38 @@ class Tail:
                 continue
             void = self._look_backs[partition].judge(record)
             if void is None and raw.offset >= window.next(partition):
-                window.append(record)
-                self._tasks.note(record)
-                fanout.push(record)
+                change = self._access.note(record)
+                affected = self._enforcer.affected(change) if change is not None else None
+                if change is not None and affected:
+                    self._change(record, change, affected)
+                else:
+                    window.append(record)
+                    fanout.push(record)
+                for note in self._notes:
+                    note(record)
         for partition, offset in next_.items():
             next_offsets[partition] = max(next_offsets[partition], offset)
         for partition, offset in next_offsets.items():
             window.advance(partition, offset)
         self._head.move()
         fanout.flush()
+
+    def _change(self, record: Record, change: Change, affected: list[Affected]) -> None:
+        """Apply a record that ends rights: what came before it is sent to those who had them."""
+        if record.type == _FOR_ITS_MEMBERS:
+            self._window.append(record)
+            self._fanout.push(record)
+            self._send()
+            self._enforcer.enforce(change, affected)
+        else:
+            self._send()
+            self._enforcer.enforce(change, affected)
+            self._window.append(record)
+            self._fanout.push(record)
+
+    def _send(self) -> None:
+        self._head.move()
+        self._fanout.flush()
 
 
 def _steps(records: Sequence[RawRecord]) -> Iterator[int]:

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from service.node.connection import ConnectionPort
+from service.node.connection_port import ConnectionPort
 
 GOODBYE_SECONDS: Final = 5.0
 """How long a client is given to take what was written to it, and the close frame behind that."""

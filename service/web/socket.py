@@ -9,9 +9,10 @@ from lastseen import close_codes
 
 from service.domain.errors import Denied, LastseenError
 from service.domain.identity import Identity
-from service.domain.protocol import SUBPROTOCOL
+from service.domain.protocol import SUBPROTOCOL, Input
 from service.node.connection import Connection
 from service.node.node import Node
+from service.node.opening import open_conversation
 from service.ports import Authenticator
 from service.settings import Settings
 from service.web.asgi_port import AsgiPort
@@ -87,7 +88,8 @@ def _carrier(
 async def _converse(socket: WebSocket, connection: Connection) -> None:
     """Hand over what the client sends, one message at a time, until it is gone."""
     try:
-        await connection.open(socket.query_params.get("project_id"), socket.query_params.get("after"))
+        asked = socket.query_params
+        await open_conversation(connection, asked.get("project_id"), asked.get("after"), asked.get("client_id"))
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -96,7 +98,7 @@ async def _converse(socket: WebSocket, connection: Connection) -> None:
             await connection.receive(text if text is not None else message.get("bytes") or b"")
     except LastseenError:
         _log.exception("connection %s failed", connection.id)
-        connection.close(close_codes.INTERNAL_ERROR, "Internal server error")
+        connection.end(Input.FAULT)
 
 
 async def _identify(socket: WebSocket, authenticator: Authenticator) -> Identity:

@@ -72,7 +72,7 @@ async def check_catch_up(ground: Ground, node: NodeProcess, task: str, places: l
     """From the start, from the middle, from the end, and of two channels at once: each event once, in order."""
     count = len(places)
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         assert await replayed(client, f"task:{task}", "earliest") == [-1, *range(count)]
         middle = position(ground, places[count // 2])
         assert await replayed(client, f"task:{task}", middle) == list(range(count // 2 + 1, count))
@@ -138,7 +138,7 @@ async def test_a_position_of_another_epoch_is_a_gap(shared: Ground, node: NodePr
     await fill(node, "epoch", 100)
     for token in ("zzzzzz:0=5,1=5", f"{shared.epoch}:0=999999", f"{shared.epoch}:2=9223372036854775807"):
         async with node.client(after=token) as client:
-            assert (await client.hear("connection_established"))["recovered"] is False
+            assert (await client.begin())["recovered"] is False
             gap = await client.next()
             assert (gap["type"], gap["reason"]) == ("gap", "epoch")
             assert gap["earliest"].startswith(f"{shared.epoch}:")
@@ -169,7 +169,7 @@ async def test_a_position_ahead_of_a_lagging_node(shared: Ground, node: NodeProc
 
 async def test_what_has_outlived_its_ttl_is_not_replayed(node: NodeProcess) -> None:
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         await node.publish(output("ttl", 0), output("ttl", 1, ttl=1), output("ttl", 2, ttl=3600))
 
         async def outlived() -> bool:

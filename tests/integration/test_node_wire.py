@@ -37,6 +37,9 @@ async def test_the_first_message(node: NodeProcess, ground: Ground) -> None:
     async with node.client(token("ann", projects=["shop"]), project_id="shop") as client:
         assert client.socket.subprotocol == "lastseen.v1"
         hello = await client.next()
+        caught_up = await client.hear("caught_up")
+        assert caught_up["channels"] == ["user:ann"]
+        assert (await client.next())["type"] == "ping", "for who answers it: the durable cursor moves there"
     position = hello["position"]
     assert re.fullmatch(rf"{ground.epoch}:0=-?\d+,1=-?\d+,2=-?\d+,3=-?\d+", position)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", hello.pop("timestamp"))
@@ -49,8 +52,15 @@ async def test_the_first_message(node: NodeProcess, ground: Ground) -> None:
         "heartbeat_seconds": 30,
         "position": position,
         "subscriptions": [
-            {"channel": channel, "position": position, "live": True}
-            for channel in ("user:ann", "broadcast", "project:shop")
+            # What came while away: seven days of it, since there is no cursor yet.
+            {
+                "channel": "user:ann",
+                "position": hello["subscriptions"][0]["position"],
+                "live": False,
+                "recovered": True,
+            },
+            {"channel": "broadcast", "position": position, "live": True},
+            {"channel": "project:shop", "position": position, "live": True},
         ],
     }
     async with node.client(token("ann"), after=position) as client:
@@ -126,7 +136,7 @@ async def test_every_error_is_answered_and_the_connection_stays(
     node: NodeProcess, message: Message | str | bytes, error: str | None, code: str
 ) -> None:
     async with node.client(token("ann")) as client:
-        await client.hear("connection_established")
+        await client.begin()
         answer = await client.ask(message)
         assert (answer["type"], answer["code"]) == ("error", code)
         assert error is None or answer["message"] == error
@@ -137,7 +147,7 @@ async def test_every_error_is_answered_and_the_connection_stays(
 
 async def test_more_subscriptions_than_may_be(node: NodeProcess) -> None:
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         await client.send({"type": "subscribe", "channels": [f"task:{number}" for number in range(25)]})
         await client.quiet()
         taken = [message for message in client.heard if message["type"] == "subscription_result"]
@@ -150,15 +160,15 @@ async def test_more_subscriptions_than_may_be(node: NodeProcess) -> None:
 
 async def test_what_breaks_the_rules_of_websockets_is_closed(node: NodeProcess) -> None:
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         await client.send("x" * 70_000)
         assert (await client.end())[0] == 1009
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         client.socket.transport.write(b"\x81\x82\0\0\0\0\xff\xff")
         assert (await client.end())[0] == 1007
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         client.socket.transport.write(b"GET / HTTP/1.1\r\n\r\n")
         assert (await client.end())[0] == 1002
     for nonsense in (b"\x00\xff" * 500, b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"):
@@ -168,13 +178,13 @@ async def test_what_breaks_the_rules_of_websockets_is_closed(node: NodeProcess) 
             assert (await reader.read()).startswith(b"HTTP/1.1 4")
         writer.close()
     async with node.client() as client:
-        await client.hear("connection_established")
+        await client.begin()
         assert (await client.ask(b'{"type":"ping","ref":3}'))["ref"] == 3, "a binary message is read like a text"
 
 
 async def test_subscribed_live_until_unsubscribed(node: NodeProcess) -> None:
     async with node.client(project_id="p-live") as client:
-        hello = await client.hear("connection_established")
+        hello = await client.begin()
         result = await client.subscribe("task:t-live", ref="r")
         assert result == {
             "type": "subscription_result",
@@ -239,7 +249,7 @@ async def test_who_may_read_what(node: NodeProcess) -> None:
     }
     for access in (ann, cem, root, liar):
         async with node.client(access) as client:
-            await client.hear("connection_established")
+            await client.begin()
             for channel, may in allowed.items():
                 answer = await client.ask({"type": "subscribe", "channel": channel})
                 wanted = "subscription_result" if access in may and channel != "project:*" else "error"
@@ -249,7 +259,7 @@ async def test_who_may_read_what(node: NodeProcess) -> None:
 
 async def test_a_task_that_was_started_a_moment_ago_may_be_read(node: NodeProcess) -> None:
     async with node.client(token("ann", projects=["shop"])) as client:
-        await client.hear("connection_established")
+        await client.begin()
         for number in range(20):
             await node.publish(started(f"new-{number}", project_id="shop"))
             answer = await client.ask({"type": "subscribe", "channel": f"task:new-{number}", "after": "earliest"})
@@ -261,7 +271,7 @@ async def test_a_task_that_was_started_a_moment_ago_may_be_read(node: NodeProces
 
 async def test_system_events_and_broadcasts(node: NodeProcess) -> None:
     async with node.client(token("ann")) as ann, node.client() as root:
-        await ann.hear("connection_established")
+        await ann.begin()
         await root.subscribe("system")
         await node.publish(
             {"type": "system_performance_alert", "priority": 7, "data": {"number": 1}},
@@ -274,7 +284,7 @@ async def test_system_events_and_broadcasts(node: NodeProcess) -> None:
 
 async def test_a_node_that_ends_says_so(ground: Ground) -> None:
     async with ground.node() as node, node.client() as first, node.client() as second:
-        await first.hear("connection_established")
+        await first.begin()
         await second.subscribe("task:x", after="earliest")
         assert node.process is not None
         began = time.monotonic()
@@ -307,7 +317,7 @@ async def test_heartbeats(ground: Ground) -> None:
             node.client() as stuck,
             node.client(token("bob", ttl=2)) as expiring,
         ):
-            assert (await talking.hear("connection_established"))["heartbeat_seconds"] == 1
+            assert (await talking.begin())["heartbeat_seconds"] == 1
             async with node.client() as one_too_many:
                 assert await one_too_many.end() == (4429, "Too many connections")
             await stuck.subscribe("task:beat", after="earliest")
@@ -318,7 +328,8 @@ async def test_heartbeats(ground: Ground) -> None:
                 await talking.send({"type": "pong"})
                 with contextlib.suppress(ConnectionClosed):
                     await expiring.send({"type": "pong"})
-            assert f"{place['partition']}={place['offset']}" in ping["position"]
+            while f"{place['partition']}={place['offset']}" not in ping["position"]:
+                ping = await talking.hear("ping")
             assert await expiring.end() == (4401, "Token expired")
             assert await silent.end() == (4408, "Heartbeat timeout")
             # Nobody talks any more. The one that does not read has not even taken its close frame.

@@ -7,6 +7,7 @@ code and the client's own session. What is owed is computed from the log alone.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -15,20 +16,24 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lastseen.envelope import Event
+from lastseen.names import LEFT_OUT_OFFLINE
 from lastseen.notices import Begun, Delivery, Gap, Message, Ping, Refused
 from lastseen.positions import EARLIEST, Position
 from lastseen.session import Session
 from lastseen.transitions import State
 from pydantic_core import to_json
 
+from service.adapters.memory_cursors import MemoryCursors
 from service.domain.frames import message_frame
 from service.domain.identity import Identity
-from service.domain.protocol import ping
+from service.domain.messages import ping
 from service.node.node import Node
+from service.node.opening import open_conversation
 from service.node.tail import find_start
 from service.ports import Epoch
 from service.settings import Settings
-from tests.simulation import SimulatedHistory, SimulatedLog, SimulatedPort, simulate
+from tests.outside import outside_of
+from tests.simulation import SimulatedHistory, SimulatedLog, SimulatedPort, SimulatedRights, simulate
 
 PARTITIONS = 2
 LOOK_BACK = 5
@@ -43,9 +48,13 @@ CHANNELS = ["user:u", "broadcast", "project:p", "project:q", "task:a", "task:b",
 class Server:
     """A node whose tail moves when the schedule says so."""
 
-    def __init__(self, log: SimulatedLog, history: SimulatedHistory) -> None:
+    def __init__(
+        self, log: SimulatedLog, history: SimulatedHistory, rights: SimulatedRights, cursors: MemoryCursors
+    ) -> None:
         self.log = log
         self.history = history
+        self.rights = rights
+        self.cursors = cursors
         self.node: Node | None = None
         self.next: dict[int, int] = {}
         self._ending = asyncio.Event()
@@ -62,11 +71,13 @@ class Server:
         await self._ready.wait()
 
     async def _run(self) -> None:
-        start = await find_start(self.log, self.history, LOOK_BACK, SETTINGS.window_offsets)
-        self.next = dict(start.read)
+        start = await find_start(self.log, self.history, self.rights, SETTINGS)
+        self.next = dict(start.tail.read)
         async with asyncio.TaskGroup() as tasks:
             clock: Any = SimpleNamespace(now_ms=lambda: 0)
-            node = Node(SETTINGS, self.log, self.history, Epoch(1, "e", PARTITIONS), clock, start, tasks)
+            outside = outside_of(self.log, clock, self.history, self.rights, cursors=self.cursors)
+            node = Node(SETTINGS, outside, Epoch(1, "e", PARTITIONS), start, tasks)
+            cursors = tasks.create_task(node.services.cursors.run())
             for partition in range(PARTITIONS):
                 self.step(partition, 10_000, node)
             self.node = node
@@ -74,6 +85,7 @@ class Server:
             await self._ending.wait()
             node.abort()
             node.puller.cancel()
+            cursors.cancel()
 
     async def stop(self) -> None:
         self.node = None
@@ -94,6 +106,10 @@ class Server:
 
 class Client:
     """One client that follows the rules, with what it was given and told."""
+
+    client_id: str | None = None
+    must_return = False
+    """Whether it was told to come again for what came while it was away."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -120,7 +136,7 @@ class Client:
         outbox = self._outbox
 
         async def feed() -> None:
-            await connection.open(PROJECT, resume.after)
+            await open_conversation(connection, PROJECT, resume.after, self.client_id)
             while not connection.is_gone:
                 await connection.receive(to_json(await outbox.get()))
 
@@ -182,10 +198,22 @@ class Client:
                 offsets = [offset for p, offset in got if p == partition]
                 assert offsets == sorted(offsets), f"{channel}: out of order"
             assert set(got) <= owed, f"{channel}: not owed {set(got) - owed}"
-            for partition, offset in owed - set(got):
+            for partition, offset in owed - set(got) - self._left_out(log, channel):
                 assert self._was_announced(channel, partition, offset), f"{channel}: lost {partition}:{offset}"
                 held = offset >= log.first(partition) or history.holds(partition, offset)
                 assert not held, f"{channel}: false gap over {partition}:{offset}"
+
+    def _left_out(self, log: SimulatedLog, channel: str) -> set[tuple[int, int]]:
+        """What need not come on the user's channel: it was not among what came while away."""
+        head = self._head_at_connect() if channel == "user:u" else {}
+        return {
+            (record.partition, record.offset)
+            for record in log.owed("user:u", LOOK_BACK)
+            if record.type in LEFT_OUT_OFFLINE and record.offset <= head.get(record.partition, -1)
+        }
+
+    def _head_at_connect(self) -> Mapping[int, int]:
+        return self.begun["broadcast"].offsets if "broadcast" in self.begun else {}
 
     def _was_announced(self, channel: str, partition: int, offset: int) -> bool:
         return any(
@@ -233,6 +261,9 @@ class PlainClient(Client):
         counted = [channel for channel in event.get("replay") or event["channels"] if channel in self.starts]
         assert any(offset > self.starts[channel].offsets[partition] for channel in counted), event
 
+    def _head_at_connect(self) -> Mapping[int, int]:
+        return self.starts["broadcast"].offsets
+
     def subscribe(self, channel: str) -> None:
         self._outbox.put_nowait({"type": "subscribe", "channel": channel})
 
@@ -240,9 +271,51 @@ class PlainClient(Client):
         """On its last connection it has everything since each subscription began, but for what was announced."""
         for channel, start in self.starts.items():
             for record in log.owed(channel, LOOK_BACK):
-                if record.offset > start.offsets[record.partition] and not self.gaps:
-                    place = (record.partition, record.offset)
+                place = (record.partition, record.offset)
+                left_out = place in self._left_out(log, channel)
+                if record.offset > start.offsets[record.partition] and not self.gaps and not left_out:
                     assert place in self.seen, f"{channel}: lost {place}"
+
+
+class Phone(PlainClient):
+    """A plain client with a name that answers pings: over all its connections it gets what came to its user."""
+
+    client_id = "phone"
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self.first: Position | None = None
+        self.had: set[tuple[int, int]] = set()
+        self.lost = False
+
+    async def connect(self, server: Server) -> None:
+        self.must_return = False
+        await super().connect(server)
+
+    def read(self, count: int) -> int:
+        messages = self.port.read(count) if self.port is not None else []
+        for message in messages:
+            if message["type"] == "connection_established":
+                self.first = self.first or Position.parse(message["subscriptions"][0]["position"])
+            elif message["type"] == "ping":
+                self._outbox.put_nowait({"type": "pong"})
+            elif "offset" in message:
+                self.had.add((message["partition"], message["offset"]))
+            elif message["type"] == "gap":
+                self.lost = True
+            elif message["type"] == "error":
+                self.must_return = self.must_return or message.get("channel") == "user:u"
+        return len(messages)
+
+    def check(self, log: SimulatedLog, history: SimulatedHistory) -> None:
+        if self.first is None or self.lost:
+            return
+        for record in log.owed("user:u", LOOK_BACK):
+            partition, offset = record.partition, record.offset
+            # Without a cursor nobody knows what it has had: of what is gone by its next connect it is told nothing.
+            held = offset >= log.first(partition) or history.holds(partition, offset)
+            if held and record.type not in LEFT_OUT_OFFLINE and offset > self.first.offsets[partition]:
+                assert (partition, offset) in self.had, f"lost {partition}:{offset}"
 
 
 def some_event(random: Random, number: int, *, void: bool) -> Event:
@@ -276,11 +349,12 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
             random.randrange(PARTITIONS), some_event(random, number, void=not lossy), random.choice([0, 0, 0, 1, 3])
         )
         number += 1
-    servers = [Server(log, history), Server(log, history)]
+    rights, cursors = SimulatedRights(log, LOOK_BACK), MemoryCursors()
+    servers = [Server(log, history, rights, cursors), Server(log, history, rights, cursors)]
     for server in servers:
         server.start()
         await server.ready()
-    clients = [Client(random), Client(random), PlainClient(random)]
+    clients = [Client(random), Client(random), PlainClient(random), Phone(random)]
     for client in clients:
         await client.connect(random.choice(servers))
         for channel in random.sample(CHANNELS, 3):
@@ -344,9 +418,10 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
 
 def heartbeat(server: Server) -> None:
     assert server.node is not None
-    frame = message_frame(ping(0, server.node.services.head.token))
-    for connection in list(server.node._slot_of):
-        connection.ping(frame)
+    token = server.node.services.head.token
+    frame = message_frame(ping(0, token))
+    for connection in server.node.services.connections:
+        connection.ping(frame, token)
 
 
 async def come_to_rest(clients: list[Client], servers: list[Server]) -> None:
@@ -357,7 +432,7 @@ async def come_to_rest(clients: list[Client], servers: list[Server]) -> None:
             await asyncio.sleep(0)
         moved = sum(client.read(10_000) for client in clients)
         for client in clients:
-            if client.port is not None and client.port.closed:
+            if (client.port is not None and client.port.closed) or client.must_return:
                 await client.connect(servers[0])
                 moved += 1
         live = all(

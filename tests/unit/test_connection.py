@@ -8,14 +8,16 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from service.adapters.memory import MemoryHistory, MemoryLog
+from service.adapters.memory import MemoryLog
 from service.domain.duplicates import LookBack
 from service.domain.identity import Identity
 from service.node.connection import Connection
 from service.node.node import Node
+from service.node.opening import open_conversation
 from service.node.tail import TailStart
 from service.ports import Epoch
 from service.settings import Settings
+from tests.outside import from_nothing, outside_of
 from tests.raw import raw_of, task_event
 from tests.simulation import SimulatedPort
 
@@ -32,19 +34,18 @@ async def connected() -> AsyncIterator[tuple[Node, Connection, SimulatedPort, Ca
         nonlocal now_ms
         for _ in range(seconds):
             now_ms += 1000
-            for slot in node._slots:
-                node._beat_slot(slot)
+            node.services.heartbeat.tick()
 
     log = MemoryLog(1)
     clock: Any = SimpleNamespace(now_ms=lambda: now_ms)
     async with asyncio.TaskGroup() as tasks:
         start = TailStart({0: 0}, {0: 0}, {0: LookBack()})
-        node = Node(SETTINGS, log, MemoryHistory(log), Epoch(1, "e", 1), clock, start, tasks)
+        node = Node(SETTINGS, outside_of(log, clock), Epoch(1, "e", 1), from_nothing(start), tasks)
         port = SimulatedPort(node.services.low_water)
         connection = node.connect(port, ADMIN)
         assert connection is not None
         port.connection = connection
-        await connection.open(None, None)
+        await open_conversation(connection, None, None)
         await connection.receive('{"type":"subscribe","channel":"task:t"}')
         yield node, connection, port, pass_seconds
         node.abort()

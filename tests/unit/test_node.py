@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from service.adapters.clock import SystemClock
-from service.adapters.memory import MemoryHistory, MemoryLog
+from service.adapters.memory import MemoryLog
 from service.domain.errors import OffsetsGone
 from service.node.node import running
 from service.ports import Epoch
 from service.settings import Settings
+from tests.outside import outside_of
 
 
 async def for_ever() -> None:
@@ -21,7 +22,7 @@ async def test_a_node_whose_log_has_moved_on_ends_and_says_why() -> None:
     log = MemoryLog(1)
 
     async def run() -> None:
-        async with running(Settings(), log, MemoryHistory(log), Epoch(1, "e", 1), SystemClock()):
+        async with running(Settings(), outside_of(log, SystemClock()), Epoch(1, "e", 1)):
             log.available = False
             log.skip(0, 5)
             log.drop_below(0, 5)
@@ -38,7 +39,7 @@ async def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     log = MemoryLog(1)
 
     async def run() -> None:
-        async with running(Settings(), log, MemoryHistory(log), Epoch(1, "e", 1), SystemClock()) as node:
+        async with running(Settings(), outside_of(log, SystemClock()), Epoch(1, "e", 1)) as node:
             node.tail.step = None  # type: ignore[method-assign, assignment]
             log.skip(0)
             await for_ever()

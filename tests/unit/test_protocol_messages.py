@@ -3,7 +3,26 @@ import json
 import pytest
 from lastseen.positions import Position
 
-from service.domain.protocol import MAX_CHANNELS, Ping, Pong, ProtocolError, Subscribe, Unsubscribe, parse_request
+from service.domain.requests import (
+    MAX_CHANNELS,
+    Ack,
+    AskPresence,
+    Authenticate,
+    Ping,
+    Pong,
+    ProtocolError,
+    Subscribe,
+    Unsubscribe,
+    parse_message,
+)
+from service.node.handlers.standard import standard_handlers
+
+HANDLERS = standard_handlers()
+
+
+def parse_request(text: str | bytes) -> object:
+    """The request in a text."""
+    return HANDLERS.read(parse_message(text))[1]
 
 
 def test_what_a_client_may_say() -> None:
@@ -14,6 +33,9 @@ def test_what_a_client_may_say() -> None:
         ["a", "b"], Position("e", {0: 1}), 7
     )
     assert parse_request('{"type":"unsubscribe","channel":"task:a"}') == Unsubscribe(["task:a"])
+    assert parse_request('{"type":"ack","position":"e:0=5"}') == Ack(Position("e", {0: 5}))
+    assert parse_request('{"type":"authenticate","token":"t","ref":"r"}') == Authenticate("t", "r")
+    assert parse_request('{"type":"presence","channel":"project:p"}') == AskPresence("project:p")
 
 
 @pytest.mark.parametrize(

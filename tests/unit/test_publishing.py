@@ -5,34 +5,55 @@ from dataclasses import replace
 import pytest
 from lastseen.envelope import Event
 
-from service.adapters.memory import MemoryHistory, MemoryLog
+from service.adapters.memory import MemoryLog
+from service.adapters.memory_rights import MemoryRights
 from service.domain.duplicates import LookBack
 from service.domain.errors import BadRequest, LogUnavailable
 from service.domain.identity import Identity
+from service.domain.rights import Rights
 from service.domain.window import Window
+from service.node.access import LogAccess
+from service.node.connections import Connections
+from service.node.enforcing import Enforcer
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.publishing import Published, Publisher
+from service.node.rights import KnownRights
 from service.node.tail import Tail, TailStart
-from service.node.tasks import Tasks
-from service.ports import TaskFacts
+from service.ports import HeldTask
+from tests.outside import NOTHING_HELD
 
 PRODUCER = Identity("ci", "", frozenset(), frozenset({"publish"}), 0)
 ADMIN = Identity("root", "admin", frozenset(), frozenset(), 0)
 
 
+class Asked(MemoryRights):
+    """The projection of rights, and who was asked for."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.asked: list[str] = []
+
+    async def task(self, task_id: str) -> HeldTask:
+        self.asked.append(task_id)
+        return await super().task(task_id)
+
+
 class Bench:
     """A publisher, with a tail that reads back when told to."""
 
-    def __init__(self, log: MemoryLog | None = None, history: MemoryHistory | None = None) -> None:
+    def __init__(self, log: MemoryLog | None = None, projection: Asked | None = None) -> None:
         self.log = log or MemoryLog(4)
-        self.history = history or MemoryHistory(self.log)
         starts = dict.fromkeys(range(4), 0)
         window = Window(starts, 1_000_000)
-        tasks = Tasks(self.history, window)
+        self.projection = projection or Asked(self.log)
+        self.rights = KnownRights(Rights(1), self.projection, NOTHING_HELD._replace(all_tasks=False))
+        head = Head(window, "e")
+        access = LogAccess(self.rights, head, self.log, settle_seconds=0.05, trust_claims=False)
         start = TailStart(starts, starts, {p: LookBack() for p in starts})
-        self._tail = Tail(self.log, window, start, Head(window, "e"), tasks, Fanout())
-        self.publisher = Publisher(self.log, tasks, self._tail, 10_000)
+        enforcer = Enforcer(Connections(), self.rights)
+        self._tail = Tail(self.log, window, start, head, access, enforcer, Fanout())
+        self.publisher = Publisher(self.log, self.rights, self._tail, 10_000)
 
     async def publish(self, *events: dict[str, object], who: Identity = PRODUCER) -> list[Published | BadRequest]:
         return await self.publisher.publish(who, [Event.model_validate(event) for event in events])
@@ -70,18 +91,34 @@ async def test_a_task_keeps_the_project_of_its_start(bench: Bench) -> None:
     assert is_refused((await bench.publish(output(project_id="q")))[0], "conflict", "project_id")
 
 
-async def test_the_project_is_found_in_the_history_too(bench: Bench) -> None:
+async def test_the_project_is_found_in_the_projection_too(bench: Bench) -> None:
     await bench.publish(started(project_id="p"))
-    await bench.history.project()
-    other = Bench(bench.log, bench.history)
+    await bench.projection.project()
+    other = Bench(bench.log, bench.projection)
     (answer,) = await other.publish(output(project_id="q"))
     assert is_refused(answer, "conflict", "project_id")
 
 
-async def test_publishing_does_not_need_the_history(bench: Bench) -> None:
-    bench.history.available = False
+async def test_publishing_does_not_need_the_projection(bench: Bench) -> None:
+    bench.projection.available = False
     (answer,) = await bench.publish(output(project_id="p"))
     assert isinstance(answer, Published)
+
+
+async def test_a_task_keeps_its_owner_for_life(bench: Bench) -> None:
+    await bench.publish(started(project_id="p", user_id="ann"))
+    assert is_refused((await bench.publish(started(project_id="p", user_id="bob")))[0], "conflict", "user_id")
+    await bench.read_back()
+    assert is_refused((await bench.publish(started(project_id="p", user_id="bob")))[0], "conflict", "user_id")
+    assert isinstance((await bench.publish(started(project_id="p", user_id="ann")))[0], Published)
+
+
+async def test_what_has_not_been_started_gets_its_project_by_its_start(bench: Bench) -> None:
+    await bench.publish(output(project_id="p"))
+    await bench.read_back()
+    assert is_refused((await bench.publish(output(project_id="q")))[0], "conflict", "project_id")
+    assert isinstance((await bench.publish(started(project_id="q")))[0], Published)
+    assert is_refused((await bench.publish(output(project_id="p")))[0], "conflict", "project_id")
 
 
 async def test_a_retry_is_answered_with_the_first_place_and_appended_once(bench: Bench) -> None:
@@ -125,8 +162,8 @@ async def test_a_start_that_is_refused_fixes_no_project(bench: Bench) -> None:
     assert isinstance(out, Published)
 
 
-async def test_the_project_of_a_start_counts_though_the_history_is_away(bench: Bench) -> None:
-    bench.history.available = False
+async def test_the_project_of_a_start_counts_though_the_projection_is_away(bench: Bench) -> None:
+    bench.projection.available = False
     first, filled = await bench.publish(started(project_id="p"), output())
     assert isinstance(first, Published)
     assert isinstance(filled, Published)
@@ -165,13 +202,5 @@ async def test_each_event_of_an_array_is_judged_by_itself(bench: Bench) -> None:
 
 
 async def test_one_request_asks_once_for_a_task_that_nobody_knows(bench: Bench) -> None:
-    asked: list[str] = []
-    find = bench.history.task
-
-    async def counted(task_id: str) -> TaskFacts | None:
-        asked.append(task_id)
-        return await find(task_id)
-
-    bench.history.task = counted  # type: ignore[method-assign]
     await bench.publish(*(output("unheard-of") for _ in range(5)))
-    assert asked == ["unheard-of"]
+    assert bench.projection.asked == ["unheard-of"]

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from lastseen.names import LEFT_OUT_OFFLINE
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -82,6 +83,15 @@ for _kind in ("task", "project", "user"):
 for _kind in ("system", "broadcast"):
     _flag = log.c[_kind]
     Index(f"log_{_kind}", log.c.epoch, log.c.partition, log.c.offset, postgresql_where=_flag)
+Index(
+    "log_inbox",
+    log.c.user,
+    log.c.epoch,
+    log.c.partition,
+    log.c.offset,
+    postgresql_where=log.c.user.is_not(None) & log.c.type.not_in(sorted(LEFT_OUT_OFFLINE)),
+)
+"""For offline messages: the floods of a user's tasks are not in it."""
 Index(
     "log_ended",
     log.c.task,

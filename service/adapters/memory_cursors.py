@@ -1,0 +1,50 @@
+"""The in-memory twin of the durable cursors."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from lastseen.positions import Position
+
+from service.domain.cursors import moved
+from service.domain.errors import HistoryUnavailable
+from service.ports import Cursor, CursorKey
+
+
+class MemoryCursors:
+    """`Cursors` in memory. While `available` is false every call raises HistoryUnavailable."""
+
+    def __init__(self, most_of_a_user: int = 100) -> None:
+        self._most = most_of_a_user
+        self._cursors: dict[CursorKey, Cursor] = {}
+        self.available = True
+
+    async def find(self, key: CursorKey) -> Position | None:
+        self._check()
+        found = self._cursors.get(key)
+        return None if found is None else found.position
+
+    async def move(self, moves: Mapping[CursorKey, Position]) -> Mapping[CursorKey, Position]:
+        self._check()
+        now = {}
+        for key, position in moves.items():
+            stored = self._cursors.pop(key, None)
+            now[key] = moved(None if stored is None else stored.position, position)
+            self._cursors[key] = Cursor(key.client_id, now[key], datetime.now(UTC))
+        for user in {key.user_id for key in moves}:
+            # The dictionary has them in the order of their last move.
+            for key in [key for key in self._cursors if key.user_id == user][: -self._most]:
+                del self._cursors[key]
+        return now
+
+    async def of_user(self, user_id: str) -> Sequence[Cursor]:
+        self._check()
+        mine = [cursor for key, cursor in self._cursors.items() if key.user_id == user_id]
+        return sorted(mine, key=lambda cursor: cursor.client_id)
+
+    async def delete(self, key: CursorKey) -> bool:
+        self._check()
+        return self._cursors.pop(key, None) is not None
+
+    def _check(self) -> None:
+        if not self.available:
+            raise HistoryUnavailable("the cursors were made unavailable")

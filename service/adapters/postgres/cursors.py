@@ -1,0 +1,76 @@
+"""The port `Cursors` on the table `cursor`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import asyncpg
+from lastseen.positions import Position
+
+from service.adapters.postgres.pool import answering
+from service.domain.cursors import moved
+from service.ports import Cursor, CursorKey
+
+MOST_OF_A_USER: Final = 100
+
+_FIND: Final = 'SELECT position FROM cursor WHERE "user" = $1 AND client_id = $2'
+# In the order of their keys, so that two nodes that move the same ones don't deadlock.
+_LOCK: Final = """
+    SELECT "user", client_id, position FROM cursor
+    WHERE ("user", client_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+    ORDER BY "user", client_id FOR UPDATE
+"""
+_BEGIN: Final = """
+    INSERT INTO cursor ("user", client_id, position)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
+    ORDER BY 1, 2 ON CONFLICT DO NOTHING RETURNING "user"
+"""
+_MOVE: Final = """
+    UPDATE cursor c SET position = new.position, moved_at = now()
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
+    WHERE c."user" = new."user" AND c.client_id = new.client_id AND c.position <> new.position
+"""
+_TRIM: Final = """
+    DELETE FROM cursor WHERE ("user", client_id) IN (
+        SELECT "user", client_id FROM (
+            SELECT "user", client_id, row_number() OVER (PARTITION BY "user" ORDER BY moved_at DESC, client_id) AS place
+            FROM cursor WHERE "user" = ANY($1)
+        ) ranked WHERE place > $2
+    )
+"""
+_OF_USER: Final = 'SELECT client_id, position, moved_at FROM cursor WHERE "user" = $1 ORDER BY client_id'
+_DELETE: Final = 'DELETE FROM cursor WHERE "user" = $1 AND client_id = $2 RETURNING 1'
+
+
+class PostgresCursors:
+    """Made over a pool; see the port for what it does."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def find(self, key: CursorKey) -> Position | None:
+        with answering():
+            found = await self._pool.fetchval(_FIND, *key)
+        return None if found is None else Position.parse(found)
+
+    async def move(self, moves: Mapping[CursorKey, Position]) -> Mapping[CursorKey, Position]:
+        users, clients = [key.user_id for key in moves], [key.client_id for key in moves]
+        with answering():
+            async with self._pool.acquire() as connection, connection.transaction():
+                first = [position.token for position in moves.values()]
+                begun = await connection.fetch(_BEGIN, users, clients, first)
+                rows = await connection.fetch(_LOCK, users, clients)
+                stored = {CursorKey(row["user"], row["client_id"]): Position.parse(row["position"]) for row in rows}
+                now = {key: moved(stored.get(key), position) for key, position in moves.items()}
+                await connection.execute(_MOVE, users, clients, [position.token for position in now.values()])
+                if begun:
+                    await connection.execute(_TRIM, [row["user"] for row in begun], MOST_OF_A_USER)
+        return now
+
+    async def of_user(self, user_id: str) -> Sequence[Cursor]:
+        with answering():
+            rows = await self._pool.fetch(_OF_USER, user_id)
+        return [Cursor(row["client_id"], Position.parse(row["position"]), row["moved_at"]) for row in rows]
+
+    async def delete(self, key: CursorKey) -> bool:
+        with answering():
+            return await self._pool.fetchval(_DELETE, *key) is not None

@@ -1,0 +1,186 @@
+"""What a client's text means: the request that each message type asks for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final, NamedTuple
+
+from lastseen.positions import Position
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+MAX_CHANNELS: Final = 1000
+"""Channels that one `subscribe` or `unsubscribe` may name."""
+MAX_REF: Final = 256
+MAX_TOKEN: Final = 8192
+"""Characters of a token that is given in a message."""
+
+Fields = Mapping[str, JsonValue]
+"""The members of a message."""
+
+
+class ProtocolError(Exception):
+    """A message that can't be acted on. It is answered; the connection stays."""
+
+    def __init__(self, message: str, code: str, ref: JsonValue = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.ref = ref
+
+
+class ParsedMessage(NamedTuple):
+    """A message whose form is right; what its type asks for is another matter."""
+
+    type: str
+    fields: Fields
+    ref: JsonValue
+
+
+def parse_message(text: str | bytes) -> ParsedMessage:
+    """The message in a client's text. Raises ProtocolError."""
+    try:
+        message = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ProtocolError("Invalid JSON format", "invalid_json") from error
+    if not isinstance(message, dict):
+        raise ProtocolError("Invalid JSON format", "invalid_json")
+    ref = message.get("ref")
+    if not _is_ref(ref):
+        raise ProtocolError(f"ref must be a finite number or a text of at most {MAX_REF} characters", "invalid_ref")
+    type_ = message.get("type")
+    if not isinstance(type_, str) or not type_:
+        raise ProtocolError("Missing message type", "missing_type", ref)
+    return ParsedMessage(type_, message, ref)
+
+
+def unknown_type(message: ParsedMessage) -> ProtocolError:
+    """What is answered to a type that nobody handles."""
+    return ProtocolError(f"Unknown message type: {message.type[:100]}", "unknown_type", message.ref)
+
+
+def _is_ref(ref: JsonValue) -> bool:
+    if isinstance(ref, str):
+        return len(ref) <= MAX_REF
+    # A number too large for a float is read as infinite, which could not be written back.
+    return ref is None or isinstance(ref, int) or (isinstance(ref, float) and isfinite(ref))
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """The client asks whether the server lives."""
+
+    ref: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to the server's ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Subscribe to channels; with `after`, from there, else from now on."""
+
+    channels: Sequence[str]
+    after: Position | None
+    ref: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """End subscriptions."""
+
+    channels: Sequence[str]
+    ref: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Everything of the user's channel up to there has arrived."""
+
+    position: Position
+    ref: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Go on with another token."""
+
+    token: str
+    ref: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskPresence:
+    """Who is there."""
+
+    channel: str
+    ref: JsonValue = None
+
+
+def parse_ping(_: Fields, ref: JsonValue) -> Ping:
+    """A `ping`."""
+    return Ping(ref)
+
+
+def parse_pong(_: Fields, __: JsonValue) -> Pong:
+    """A `pong`."""
+    return Pong()
+
+
+def parse_subscribe(fields: Fields, ref: JsonValue) -> Subscribe:
+    """A `subscribe`. Raises ProtocolError."""
+    channels = _channels(fields)
+    for later in ("since", "last"):
+        if fields.get(later) is not None:
+            raise ProtocolError(f"{later} is not offered by this server: give after, a position", "unsupported", ref)
+    token = fields.get("after")
+    return Subscribe(channels, None if token is None else _position(token, "after"), ref)
+
+
+def parse_unsubscribe(fields: Fields, ref: JsonValue) -> Unsubscribe:
+    """An `unsubscribe`. Raises ProtocolError."""
+    return Unsubscribe(_channels(fields), ref)
+
+
+def parse_ack(fields: Fields, ref: JsonValue) -> Ack:
+    """An `ack`. Raises ProtocolError."""
+    position = _position(fields.get("position"), "position")
+    if position.is_earliest:
+        raise ProtocolError("position must name what has arrived: earliest names nothing", "invalid_position")
+    return Ack(position, ref)
+
+
+def parse_authenticate(fields: Fields, ref: JsonValue) -> Authenticate:
+    """An `authenticate`. Raises ProtocolError."""
+    token = fields.get("token")
+    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN:
+        raise ProtocolError(f"token must be a text of 1 to {MAX_TOKEN} characters", "token_required")
+    return Authenticate(token, ref)
+
+
+def parse_presence(fields: Fields, ref: JsonValue) -> AskPresence:
+    """A `presence`. Raises ProtocolError."""
+    channel = fields.get("channel")
+    if not isinstance(channel, str) or not channel:
+        raise ProtocolError("Channel name required", "channel_required")
+    return AskPresence(channel, ref)
+
+
+def _position(token: JsonValue, field: str) -> Position:
+    if not isinstance(token, str):
+        raise ProtocolError(f"{field} must be a position token", "invalid_position")
+    try:
+        return Position.parse(token)
+    except ValueError as error:
+        raise ProtocolError(str(error), "invalid_position") from error
+
+
+def _channels(fields: Fields) -> list[str]:
+    named = fields.get("channels", fields.get("channel"))
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ProtocolError("Channel name required", "channel_required")
+    if len(names) > MAX_CHANNELS:
+        raise ProtocolError(f"At most {MAX_CHANNELS} channels in one message", "too_many_channels")
+    return list(dict.fromkeys(str(name) for name in names))

@@ -1,0 +1,79 @@
+"""Moving durable cursors: what many connections acknowledge goes to the database together."""
+
+import asyncio
+import logging
+from typing import Final
+
+from lastseen.positions import Position
+
+from service.domain.cursors import moved
+from service.domain.errors import Unavailable
+from service.ports import CursorKey, Cursors
+
+_log = logging.getLogger(__name__)
+_BATCH: Final = 1_000
+_WAITING: Final = 100_000
+"""Moves that may wait while the database is away; beyond, the oldest is dropped: its messages come once more."""
+_RETRY_SECONDS: Final = 5.0
+
+
+class CursorKeeper:
+    """Writes moves behind the connections, one batch after the other; `run` is its task."""
+
+    def __init__(self, cursors: Cursors) -> None:
+        self._cursors = cursors
+        self._waiting: dict[CursorKey, Position] = {}
+        self._has_work = asyncio.Event()
+
+    async def find(self, key: CursorKey) -> Position | None:
+        """Where a cursor stands, what waits here included. Raises HistoryUnavailable."""
+        stored = await self._cursors.find(key)
+        waiting = self._waiting.get(key)
+        return stored if waiting is None else moved(stored, waiting)
+
+    def move(self, key: CursorKey, position: Position) -> None:
+        """Move a cursor soon."""
+        waiting = self._waiting.pop(key, None)
+        if len(self._waiting) >= _WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[key] = moved(waiting, position)
+        self._has_work.set()
+
+    async def store(self, key: CursorKey, position: Position) -> Position:
+        """Move a cursor and say where it stands once that is durable. Raises HistoryUnavailable."""
+        return (await self._cursors.move({key: position}))[key]
+
+    async def run(self) -> None:
+        """Write what waits, until cancelled."""
+        retry = 0.1
+        while True:
+            await self._has_work.wait()
+            batch = dict(list(self._waiting.items())[:_BATCH])
+            try:
+                await self._cursors.move(batch)
+                retry = 0.1
+            except Unavailable as error:
+                _log.warning("%d cursors wait, moving them in %.1f s: %s", len(self._waiting), retry, error)
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, _RETRY_SECONDS)
+                continue
+            self._written(batch)
+
+    def _written(self, batch: dict[CursorKey, Position]) -> None:
+        for key, position in batch.items():
+            # One that has moved on meanwhile is written again.
+            if self._waiting.get(key) is position:
+                del self._waiting[key]
+        if not self._waiting:
+            self._has_work.clear()
+
+    async def flush(self) -> None:
+        """Write what waits now, if the database answers."""
+        if self._waiting:
+            batch = dict(self._waiting)
+            try:
+                await self._cursors.move(batch)
+            except Unavailable as error:
+                _log.warning("%d cursors could not be moved, their messages come once more: %s", len(batch), error)
+            else:
+                self._written(batch)

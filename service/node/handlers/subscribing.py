@@ -1,0 +1,102 @@
+"""`subscribe` and `unsubscribe`."""
+
+from lastseen.positions import Position
+
+from service.domain import messages
+from service.domain.errors import Unavailable
+from service.domain.requests import Subscribe, Unsubscribe
+from service.node.connection import Connection
+
+_GRANTED = ("project:", "task:")
+"""The channels whose rights the log gives and takes."""
+
+
+async def subscribe(connection: Connection, request: Subscribe) -> None:
+    """Begin the subscriptions that are granted; answer for each channel."""
+    await connection.room_to_answer()
+    node = connection.node
+    if request.after is not None and any(name.startswith(_GRANTED) for name in request.channels):
+        try:
+            # What it has seen elsewhere may have ended a right that this node has not heard of yet.
+            await node.replay.reach(request.after, node.settings.settle_seconds)
+        except Unavailable as error:
+            for channel in request.channels:
+                _refuse(connection, request, channel, error)
+            return
+    granted = await _granted(connection, request)
+    if not granted:
+        return
+    if request.after is None:
+        for channel in granted:
+            _subscribe_now(connection, request, channel)
+    else:
+        await _subscribe_from(connection, request, granted, request.after)
+
+
+async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
+    """End the subscriptions."""
+    await connection.room_to_answer()
+    for channel in request.channels:
+        connection.end_subscription(channel)
+        connection.answer(messages.unsubscription_result(channel, request.ref))
+
+
+async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str], after: Position) -> None:
+    try:
+        beginning = await connection.node.replay.begin(after)
+    except Unavailable as error:
+        for channel in granted:
+            _refuse(connection, request, channel, error)
+        return
+    # Rights may have ended while the beginning was looked for.
+    for channel in [name for name in granted if not connection.still_may(name)]:
+        granted.remove(channel)
+        _deny(connection, request, channel)
+    for channel in granted:
+        result = messages.subscription_result(channel, beginning.asked, not beginning.lost, request.ref)
+        connection.answer(result)
+    if granted:
+        connection.catch_up(granted, beginning)
+
+
+async def _granted(connection: Connection, request: Subscribe) -> list[str]:
+    """The channels of a request that may be read; each other one is answered."""
+    granted = []
+    for channel, verdict in (await connection.node.access.judge(connection.identity, request.channels)).items():
+        if isinstance(verdict, Unavailable):
+            _refuse(connection, request, channel, verdict)
+        elif verdict:
+            granted.append(channel)
+        else:
+            _deny(connection, request, channel)
+    new = [channel for channel in granted if channel not in connection.subscriptions]
+    limit = connection.node.settings.max_subscriptions
+    room = limit - len(connection.subscriptions)
+    for channel in new[max(room, 0) :]:
+        granted.remove(channel)
+        problem = f"At most {limit} subscriptions a connection: unsubscribe others first"
+        connection.fail(problem, "too_many_subscriptions", ref=request.ref, channel=channel[:200])
+    return granted
+
+
+def _subscribe_now(connection: Connection, request: Subscribe, channel: str) -> None:
+    node = connection.node
+    head = node.window.heads()
+    if channel in connection.subscriptions:
+        group = connection.subscriptions.catch_up_of(channel)
+        served = head if group is None else group.served_of(channel)
+        token = node.head.token_of(served)
+        connection.answer(messages.subscription_result(channel, token, None, request.ref))
+        return
+    joined = connection.begin_live(channel, head)
+    connection.answer(messages.subscription_result(channel, node.head.token, None, request.ref))
+    if joined is not None:
+        connection.answer(messages.fell_behind([channel], node.head.token))
+
+
+def _deny(connection: Connection, request: Subscribe, channel: str) -> None:
+    connection.fail("Channel access denied", "access_denied", ref=request.ref, channel=channel[:200])
+
+
+def _refuse(connection: Connection, request: Subscribe, channel: str, error: Unavailable) -> None:
+    connection.fail(str(error), error.code, ref=request.ref, channel=channel[:200], retry_after=error.retry_after)

@@ -1,0 +1,35 @@
+"""What a node is given of the outside: one fulfilment of each port."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.node.handlers import Handlers
+from service.ports import (
+    Access,
+    Authenticator,
+    Clock,
+    Commands,
+    Cursors,
+    EventLog,
+    History,
+    PresenceLog,
+    RightsLoader,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Made once, in `main`."""
+
+    log: EventLog
+    history: History
+    rights: RightsLoader
+    cursors: Cursors
+    commands: Commands
+    presence: PresenceLog
+    authenticator: Authenticator
+    clock: Clock
+    authority: Callable[[Access], Access]
+    """Puts a deployment's own judgement in front of the log's, or in its place."""
+    handlers: Handlers
+    """What is done about each type of message."""

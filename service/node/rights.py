@@ -1,0 +1,43 @@
+"""What this node knows of rights: loaded once, then from its own tail; an old task is asked for."""
+
+from collections.abc import Mapping
+
+from service.domain.errors import HistoryUnavailable
+from service.domain.records import Record
+from service.domain.rights import Change, Rights
+from service.domain.tasks import Task
+from service.ports import HeldRights, RightsLoader
+
+
+class KnownRights:
+    """The fold of all that the log says up to where the tail has read."""
+
+    def __init__(self, rights: Rights, loader: RightsLoader, held: HeldRights) -> None:
+        self.rights = rights
+        self._loader = loader
+        rights.load(held.projects, held.members, held.tasks, all_tasks=held.all_tasks)
+        # What lies below is in what was loaded; to fold it once more would bring back what was taken since.
+        self._loaded: Mapping[int, int] = dict(held.next)
+
+    def note(self, record: Record) -> Change | None:
+        """Learn from a record that is not void."""
+        if record.offset < self._loaded.get(record.partition, 0):
+            return None
+        return self.rights.apply(record)
+
+    def known(self, task: str) -> Task | None:
+        """What is known without asking anybody."""
+        return self.rights.task(task)
+
+    async def find(self, task: str) -> Task | None:
+        """What the log says of a task up to where the tail has read, or None for one without events.
+
+        Raises HistoryUnavailable where only Postgres could tell and does not answer, or is behind.
+        """
+        found = self.rights.task(task)
+        if found is not None or self.rights.knows_all_tasks:
+            return found
+        held = await self._loader.task(task)
+        if not self.rights.learn(task, held.claims, held.next):
+            raise HistoryUnavailable("the projection of rights is behind what this node has forgotten: try again")
+        return self.rights.task(task)

@@ -1,0 +1,42 @@
+"""What a node is given in tests that play its outside: the twins."""
+
+from typing import Any
+
+from service.adapters.memory import MemoryHistory, MemoryLog
+from service.adapters.memory_commands import MemoryCommands
+from service.adapters.memory_cursors import MemoryCursors
+from service.adapters.memory_presence import MemoryPresence
+from service.adapters.memory_rights import MemoryRights
+from service.adapters.tokens.authenticator import TokenAuthenticator
+from service.adapters.tokens.claims import Expected
+from service.node.handlers.standard import standard_handlers
+from service.node.outside import Outside
+from service.node.tail import Start, TailStart
+from service.ports import Clock, HeldRights, History, RightsLoader
+from tests.service_process import SECRET
+
+NOTHING_HELD = HeldRights({}, (), (), (), all_tasks=True)
+
+
+def outside_of(
+    log: MemoryLog, clock: Clock, history: History | None = None, rights: RightsLoader | None = None, **more: Any
+) -> Outside:
+    """Twins around a log; a history and a projection that have not begun where none are given."""
+    return Outside(
+        log=log,
+        history=history or MemoryHistory(log),
+        rights=rights or MemoryRights(log),
+        cursors=more.pop("cursors", None) or MemoryCursors(),
+        commands=MemoryCommands(),
+        presence=MemoryPresence(),
+        authenticator=TokenAuthenticator(SECRET, None, Expected()),
+        clock=clock,
+        authority=more.pop("authority", lambda access: access),
+        handlers=more.pop("handlers", None) or standard_handlers(),
+        **more,
+    )
+
+
+def from_nothing(start: TailStart) -> Start:
+    """A start before which nothing is known of rights."""
+    return Start(start, NOTHING_HELD)
