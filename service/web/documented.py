@@ -154,6 +154,8 @@ def _event_schemas() -> dict[str, Any]:
     given = Event.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = given.pop("$defs", {})
     schemas["Event"] = given
+    # What is read is complete; what is given may leave the category to the type.
+    given["required"] = ["type"]
     read = Event.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     read.pop("$defs", None)
     place = {"type": "integer", "minimum": 0}
