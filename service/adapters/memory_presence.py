@@ -17,7 +17,7 @@ class MemoryPresence:
     """`PresenceLog` in memory. While `available` is false every call raises LogUnavailable."""
 
     def __init__(self, now_ms: Callable[[], int] = _now_ms) -> None:
-        self._records: list[tuple[int, PresenceRecord]] = []
+        self._records: list[PresenceRecord] = []
         self._next = 0
         self._now_ms = now_ms
         self._available = True
@@ -34,17 +34,13 @@ class MemoryPresence:
 
     def compact(self) -> None:
         """Keep the newest record of each key, and no tombstone."""
-        newest = {record.key: offset for offset, record in self._records}
-        self._records = [
-            (offset, record)
-            for offset, record in self._records
-            if newest[record.key] == offset and record.value is not None
-        ]
+        newest = {record.key: record for record in self._records}
+        self._records = [one for one in self._records if newest[one.key] is one and one.value is not None]
 
     async def append(self, entries: Sequence[tuple[str, bytes | None]]) -> int:
         self._check()
         for key, value in entries:
-            self._records.append((self._next, PresenceRecord(key, value, self._now_ms())))
+            self._records.append(PresenceRecord(self._next, key, value, self._now_ms()))
             self._next += 1
         self._wake()
         return self._next if entries else 0
@@ -82,7 +78,7 @@ class MemoryPresenceReader:
             self._log._check()
             changed = self._log._changed
             if self._next < self._log._next:
-                found = [record for offset, record in self._log._records if offset >= self._next]
+                found = [record for record in self._log._records if record.offset >= self._next]
                 self._next = self._log._next
                 return PresenceBatch(found, self._next)
             await changed.wait()

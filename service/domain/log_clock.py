@@ -8,10 +8,10 @@ class LogClock:
     between two renewals must not count as silence; and no node's own clock takes part.
     """
 
-    __slots__ = ("_appended_at", "_cap_ms", "_now")
+    __slots__ = ("_appended_at", "_now", "cap_ms")
 
     def __init__(self, cap_ms: int) -> None:
-        self._cap_ms = cap_ms
+        self.cap_ms = cap_ms
         self._appended_at: int | None = None
         self._now = 0
 
@@ -22,9 +22,9 @@ class LogClock:
         passed = appended_at - self._appended_at
         if passed > 0:
             self._appended_at = appended_at
-            self._now += min(passed, self._cap_ms)
+            self._now += min(passed, self.cap_ms)
         return self._now
 
     def now(self, elapsed_ms: int) -> int:
         """The time so long after the last record was read."""
-        return self._now + max(0, min(elapsed_ms, self._cap_ms))
+        return self._now + max(0, min(elapsed_ms, self.cap_ms))

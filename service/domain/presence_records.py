@@ -2,7 +2,7 @@
 
     lease/INCARNATION            the node lives; renewed
     user/INCARNATION/USER        that node holds connections of that user
-    session/USER                 `user_online` has been appended for that user, `user_offline` not yet
+    session/ID/USER              a session of that user, and which of its ends has been told
     question/INCARNATION         a node asks all others
     answer/INCARNATION           a node's answer to one of them
 
@@ -12,6 +12,7 @@ the time of their beginning.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -42,6 +43,19 @@ class Holding:
     """The project that the first of them was opened with."""
 
 
+class Stage(StrEnum):
+    """How far a session has come."""
+
+    OPENING = "opening"
+    """It has begun, and `user_online` may be in the log."""
+    OPEN = "open"
+    """`user_online` is in the log."""
+    CLOSING = "closing"
+    """It has ended, and `user_offline` may be in the log; whoever comes now begins another."""
+    CLOSED = "closed"
+    """`user_offline` is in the log. A tombstone follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The time from `user_online` to `user_offline`, named after the holding that it began with."""
@@ -49,8 +63,11 @@ class Session:
     user: str
     id: str
     incarnation: str
+    """The one that took it upon itself to tell of the present stage."""
     node: str
+    """The name of the node that it began on."""
     project: str | None
+    stage: Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +116,10 @@ Word = Lease | Holding | Session | Question | Answer
 
 
 class Gone(NamedTuple):
-    """A key is no more; `user` is empty where the kind has none."""
+    """A key is no more. `name` is the incarnation, or the session; `user` is empty where the kind has none."""
 
     kind: str
-    incarnation: str
+    name: str
     user: str
 
 
@@ -125,9 +142,9 @@ def holding_key(incarnation: str, user: str) -> str:
     return f"user/{incarnation}/{user}"
 
 
-def session_key(user: str) -> str:
-    """The key of a user's session."""
-    return f"session/{user}"
+def session_key(session: str, user: str) -> str:
+    """The key of a session: one of its own, so that a late word of it hides none of the next."""
+    return f"session/{session}/{user}"
 
 
 def asking_keys(incarnation: str) -> tuple[str, str]:
@@ -143,7 +160,7 @@ def key_of(word: Word) -> str:
         case Holding():
             return holding_key(word.incarnation, word.user)
         case Session():
-            return session_key(word.user)
+            return session_key(word.id, word.user)
         case Question():
             return asking_keys(word.asker)[0]
         case Answer():
@@ -162,10 +179,8 @@ def read_entry(key: str, value: bytes | None) -> Word | Gone | None:
     if adapter is None:
         return None
     if value is None:
-        if kind == "session":
-            return Gone(kind, "", name)
-        incarnation, _, user = name.partition("/")
-        return Gone(kind, incarnation, user)
+        name, _, user = name.partition("/")
+        return Gone(kind, name, user)
     try:
         word: Word = adapter.validate_json(value)
     except ValidationError:

@@ -52,7 +52,7 @@ class KafkaPresenceReader:
 
 def _record(raw: ConsumerRecord) -> PresenceRecord:
     key = (raw.key or b"").decode(errors="replace")
-    return PresenceRecord(key, raw.value, raw.timestamp)
+    return PresenceRecord(raw.offset, key, raw.value, raw.timestamp)
 
 
 @asynccontextmanager
