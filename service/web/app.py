@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from service.node.node import Node
 from service.ports import Authenticator
-from service.web import events, health, history, problems, socket
+from service.web import asyncapi, events, health, history, problems, socket
 from service.web.documented import describe
 
 
@@ -16,6 +16,7 @@ def create_app(node: Node, authenticator: Authenticator) -> FastAPI:
     app.state.authenticator = authenticator
     problems.install(app)
     app.include_router(health.router)
+    app.include_router(asyncapi.router)
     app.include_router(events.router)
     app.include_router(history.router)
     app.include_router(socket.router)
