@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     gives back what is asked instead."""
     extensions: list[ImportString[Callable[..., Any]]] = []
     """JSON array of `module:function`: each is given the registry of messages, to add types of its own."""
-    remembered_tasks: int = Field(default=200_000, ge=1)
+    remembered_tasks: int = Field(default=50_000, ge=1)
     """Tasks whose project and owner a node keeps in memory; older ones are asked for in Postgres."""
     settle_seconds: float = Field(default=2.0, ge=0)
     """How long a denial may wait for the tail to pass what the log holds."""

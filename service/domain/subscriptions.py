@@ -56,6 +56,14 @@ class CatchUp:
             and not (self.offline is not None and channel == self.offline.channel and self.offline.leaves_out(record))
         ]
 
+    def is_ahead_of(self, head: Mapping[int, int]) -> bool:
+        """Whether one of its channels begins behind the head: live there, it would get what was had."""
+        return any(
+            offset > head.get(partition, offset)
+            for start in self.channels.values()
+            for partition, offset in start.items()
+        )
+
     def served_of(self, channel: str) -> dict[int, int]:
         """How far one of its channels has been served, per partition."""
         start = self.channels[channel]

@@ -294,6 +294,8 @@ class Connection:
                     return False
         if any(group.cursor[partition] != window.next(partition) - 1 for partition in window.partitions):
             return False
+        if group.offline is not None and group.is_ahead_of(window.heads()):
+            return False
         self._finish(group)
         return True
 

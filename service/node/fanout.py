@@ -10,6 +10,7 @@ from service.domain.records import Record
 class Subscriber(Protocol):
     """Who watches channels: gathers the frames of one step and sends them in one write."""
 
+    id: str
     pending: list[bytes]
     """Frames of the present step; emptied by the fan-out."""
 
@@ -48,6 +49,10 @@ class Fanout(Generic[S]):
         if not watching:
             return
         frame = event_frame(record)
+        if record.exclude is not None:
+            watching = [
+                {one: None for one in subscribers if one.id != record.exclude} for subscribers in watching
+            ]
         for subscribers in watching:
             for subscriber in subscribers:
                 pending = subscriber.pending

@@ -84,7 +84,7 @@ class Node:
             access=access,
             rights=rights,
             cursors=cursors,
-            offline=OfflineMessages(cursors, replay, history, window, head, clock),
+            offline=OfflineMessages(cursors, replay, log, history, window, head, clock),
             commands=self.commands,
             presence=Presence(settings, outside.presence, log, connections, clock),
             pull=self.puller.start,

@@ -1,7 +1,7 @@
 """Offline messages: where the delivery of what came to a user while away begins."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from lastseen.positions import Position
 
@@ -10,8 +10,12 @@ from service.domain.subscriptions import Offline
 from service.domain.window import Window
 from service.node.cursors import CursorKeeper
 from service.node.head import Head
+from service.node.past import offsets_at
 from service.node.replay import Beginning, Replay
-from service.ports import Clock, CursorKey, History
+from service.ports import Clock, CursorKey, EventLog, History
+
+_KEPT_MS: Final = 60_000
+"""How long it is remembered where the 7 days begin: a little too early does no harm, each record says its time."""
 
 
 class OfflineStart(NamedTuple):
@@ -25,14 +29,24 @@ class OfflineMessages:
     """Finds out what a user's channel owes a client that comes without a position."""
 
     def __init__(
-        self, cursors: CursorKeeper, replay: Replay, history: History, window: Window, head: Head, clock: Clock
+        self,
+        cursors: CursorKeeper,
+        replay: Replay,
+        log: EventLog,
+        history: History,
+        window: Window,
+        head: Head,
+        clock: Clock,
     ) -> None:
+        self._log = log
         self._cursors = cursors
         self._replay = replay
         self._history = history
         self._window = window
         self._head = head
         self._clock = clock
+        self._floor: Mapping[int, int] = {}
+        self._floor_ms = 0
 
     async def begin(self, key: CursorKey) -> OfflineStart:
         """Where to begin: at the client's cursor, at most 7 days back.
@@ -45,15 +59,18 @@ class OfflineMessages:
             # The replay says that something is missing; all of this epoch is newer than the cursor.
             beginning = await self._replay.begin(stored)
         else:
-            start = Position(self._head.epoch, await self._floor(since_ms))
+            start = Position(self._head.epoch, await self._floor_at(since_ms))
             beginning = await self._replay.begin(start if stored is None else stored.raised(start))
         # The head of now: what comes after it is delivered whatever its type.
         return OfflineStart(beginning, Offline(f"user:{key.user_id}", self._window.heads(), since_ms))
 
-    async def _floor(self, since_ms: int) -> Mapping[int, int]:
+    async def _floor_at(self, since_ms: int) -> Mapping[int, int]:
         """A position: whatever lies at or below it was appended before `since_ms`, or is held no more."""
         if all(self._window.first(partition) == 0 for partition in self._window.partitions):
             return {}  # the window holds everything, and each record says its time
-        coverage = await self._history.coverage()
-        found = await self._history.offsets_at(since_ms)
-        return {p: found.get(p, held.next) - 1 for p, held in coverage.items()}
+        if not self._floor or since_ms - self._floor_ms > _KEPT_MS:
+            heads = self._window.heads()
+            found = await offsets_at(self._log, self._history, since_ms)
+            self._floor = {p: heads[p] if offset is None else offset - 1 for p, offset in found.items()}
+            self._floor_ms = since_ms
+        return self._floor

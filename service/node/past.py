@@ -45,7 +45,10 @@ async def offsets_at(log: EventLog, history: History, ms: int) -> dict[int, int 
     # Where all that Kafka still holds is of that time or later, it may have been reached before.
     asked = {p for p, held in bounds.items() if held.first > 0 and in_log[p] == of_log[p]}
     before = await history.offsets_at(ms) if asked else {}
-    return {p: before[p] if p in asked and p in before else found for p, found in in_log.items()}
+    # The days of Postgres may be fewer than what Kafka holds.
+    return {
+        p: min((at for at in (found, before.get(p)) if at is not None), default=None) for p, found in in_log.items()
+    }
 
 
 def starts_at(offsets: Mapping[int, int | None], ends: Mapping[int, int]) -> dict[int, int]:

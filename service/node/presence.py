@@ -101,14 +101,14 @@ class Presence:
     def _new_incarnation(self) -> str:
         return f"{self._clock.now_ms():012x}{uuid4().hex[:8]}"
 
-    def _now(self) -> int:
-        elapsed = asyncio.get_running_loop().time() - self._read_at
-        return self._fold.now(round(elapsed * 1000))
+    def _elapsed_ms(self) -> int:
+        """Since something was read."""
+        return round((asyncio.get_running_loop().time() - self._read_at) * 1000)
 
     def _live(self) -> Live:
         """The nodes that are there; this one knows of itself, though others may have given it up for lost."""
         own = NodeCounts(self._node, self._held.connections, self._held.users)
-        return {**self._fold.live(self._now()), self._outbox.incarnation: own}
+        return {**self._fold.live(self._fold.now(self._elapsed_ms())), self._outbox.incarnation: own}
 
     def _count(self, about: About) -> Counts:
         """What this node has of it."""
@@ -222,7 +222,7 @@ class Presence:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     def _duties(self) -> list[Duty]:
-        return self._fold.duties(self._outbox.incarnation, self._now(), self._grace_ms, _DUTIES)
+        return self._fold.duties(self._outbox.incarnation, self._elapsed_ms(), self._grace_ms, _DUTIES)
 
     async def _do(self, duties: Sequence[Duty]) -> None:
         """Do them, and wait until they are known to be done: else they would be done again."""

@@ -41,8 +41,13 @@ class Publisher:
         # What this node has appended the start of but perhaps not yet read back.
         self._started: OrderedDict[str, _Start] = OrderedDict()
 
-    async def publish(self, identity: Identity, events: Sequence[Event]) -> list[Published | BadRequest]:
-        """One answer for each event, in order. Raises LogUnavailable, and then nothing is known of any."""
+    async def publish(
+        self, identity: Identity, events: Sequence[Event], exclude: str | None = None
+    ) -> list[Published | BadRequest]:
+        """One answer for each event, in order; live delivery leaves the connection `exclude` out.
+
+        Raises LogUnavailable, and then nothing is known of any.
+        """
         answers: dict[int, Published | BadRequest] = {}
         repeated: dict[int, asyncio.Future[Place]] = {}
         new: dict[int, tuple[Key, NewRecord]] = {}
@@ -52,7 +57,7 @@ class Publisher:
             for index, event in enumerate(events):
                 try:
                     placed = await self._in_its_project(event, starting, found)
-                    record = self._encode(identity, placed)
+                    record = self._encode(identity, placed, exclude)
                 except BadRequest as error:
                     answers[index] = error
                     continue
@@ -86,7 +91,7 @@ class Publisher:
             answers[index] = Published(events[index].id, await earlier, duplicate=True)
         return [answers[index] for index in range(len(events))]
 
-    def _encode(self, identity: Identity, event: Event) -> NewRecord:
+    def _encode(self, identity: Identity, event: Event, exclude: str | None) -> NewRecord:
         """The record of an event that `identity` may publish. Raises BadRequest."""
         if event.type in RIGHTS_TYPES and not identity.may_publish_rights:
             raise BadRequest(
@@ -95,7 +100,7 @@ class Publisher:
                 field="type",
             )
         try:
-            return encode(event, self._max_event_bytes)
+            return encode(event, self._max_event_bytes, exclude)
         except EventTooLarge as error:
             raise BadRequest(str(error), code="too_large", field="data") from error
         except NulCharacter as error:

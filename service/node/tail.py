@@ -20,6 +20,8 @@ _STEP_RECORDS: Final = 500
 _STEP_BYTES: Final = 256 * 1024
 """What one step of the event loop takes: some milliseconds, and what it may add to each connection's buffer."""
 _RETRY_SECONDS: Final = 5.0
+_LOADED_TASKS: Final = 20_000
+"""The newest tasks, known before the first client comes; half a second's reading."""
 _FOR_ITS_MEMBERS: Final = "project_deleted"
 """The one event that ends rights and still goes to those who had them: nothing else would tell them."""
 
@@ -71,7 +73,7 @@ async def find_start(log: EventLog, history: History, rights: RightsLoader, sett
     """
     while True:
         try:
-            held = await rights.load(settings.remembered_tasks)
+            held = await rights.load(min(settings.remembered_tasks, _LOADED_TASKS))
             return Start(await _find_start(log, history, settings, held.next), held)
         except HistoryUnavailable as error:
             _log.warning("what this node begins with is not to be had yet, waiting: %s", error)
