@@ -71,6 +71,8 @@ async def node(site: Site, ground: Ground, **settings: str) -> AsyncIterator[Nod
         "LASTSEEN_JWT_SECRET": SECRET,
         "LASTSEEN_HEARTBEAT_SECONDS": "3600",
         "LASTSEEN_HEARTBEAT_TIMEOUT_SECONDS": "7200",
+        # All viewers are one user.
+        "LASTSEEN_MAX_CONNECTIONS_PER_USER": "100000",
         **settings,
     }
     async with running(site, "service.main", "--host", HOST, "--port", str(port), environment=environment) as process:

@@ -19,16 +19,21 @@ from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rights_loader import PostgresRights
+from service.adapters.postgres.tickets import PostgresTickets
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
+from service.adapters.tokens.published import PublishedKeys
 from service.domain.errors import LastseenError, LogUnavailable, Unavailable
+from service.domain.limits import Allowed, Limits
 from service.node.handlers import Handlers
 from service.node.handlers.standard import standard_handlers
 from service.node.node import Node, running
 from service.node.outside import Outside
 from service.ports import Access, Authenticator, Epoch
+from service.redacting import Redacting
 from service.settings import Settings, read_settings
 from service.web.app import create_app
+from service.web.door import Door
 from service.web.server import create_server
 
 _log = logging.getLogger(__name__)
@@ -122,6 +127,50 @@ def _handlers(settings: Settings) -> Handlers:
     return handlers
 
 
+@asynccontextmanager
+async def open_door(settings: Settings) -> AsyncIterator[Door]:
+    """What tells who may come in. Raises LastseenError where the settings name nothing to verify tokens with."""
+    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret is not None else None
+    if secret is None and settings.jwks_url is None:
+        raise LastseenError(
+            "neither LASTSEEN_JWT_SECRET nor LASTSEEN_JWKS_URL is set: a node needs one to verify tokens "
+            "(a secret has at least 32 bytes)"
+        )
+    expected = Expected(settings.jwt_audience, settings.jwt_issuer, settings.jwt_leeway_seconds)
+    async with AsyncExitStack() as stack:
+        keys: PublishedKeys | None = None
+        if settings.jwks_url is not None:
+            # Not above: only who needs it waits for the import.
+            from service.adapters.tokens.fetching import open_published_keys
+
+            keys = await stack.enter_async_context(
+                open_published_keys(
+                    settings.jwks_url,
+                    refresh_seconds=settings.jwks_refresh_seconds,
+                    max_age_seconds=settings.jwks_max_age_seconds,
+                )
+            )
+        # Connections of their own: whoever comes in does not wait behind replays.
+        pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value(), size=2))
+        yield Door(
+            TokenAuthenticator(secret, keys, expected),
+            PostgresTickets(pool, seconds=settings.ticket_seconds, most=settings.max_tickets_per_user),
+            Limits(_allowed(settings)),
+            frozenset(settings.allowed_origins),
+        )
+
+
+def _allowed(settings: Settings) -> Allowed:
+    return Allowed(
+        connections_per_user=settings.max_connections_per_user,
+        connections_per_address=settings.max_connections_per_address,
+        messages_per_user=settings.messages_per_second_per_user,
+        messages_per_address=settings.messages_per_second_per_address,
+        failures_per_address=settings.failures_per_second_per_address,
+        tickets_per_user=settings.tickets_per_second,
+    )
+
+
 async def _current_epoch(epochs: Epochs, log: KafkaLog) -> Epoch:
     """The epoch that positions are of; a node does not start before it knows."""
     while True:
@@ -134,12 +183,16 @@ async def _current_epoch(epochs: Epochs, log: KafkaLog) -> Epoch:
 
 async def serve(settings: Settings, host: str, port: int) -> None:
     """Run a node and its HTTP server until SIGINT or SIGTERM."""
-    if settings.jwt_secret is None:
-        raise LastseenError("LASTSEEN_JWT_SECRET is not set: a node needs it to verify tokens (at least 32 bytes)")
-    authenticator = TokenAuthenticator(settings.jwt_secret.get_secret_value(), None, Expected())
-    async with open_node(settings, authenticator) as node:
-        app = create_app(node, authenticator)
-        server = create_server(app, host, port, max_message_bytes=settings.max_message_bytes, drain=node.drain)
+    async with open_door(settings) as door, open_node(settings, door.authenticator) as node:
+        server = create_server(
+            create_app(node, door),
+            host,
+            port,
+            max_message_bytes=settings.max_message_bytes,
+            drain=node.drain,
+            allowed_hosts=settings.allowed_hosts,
+            trusted_proxies=settings.trusted_proxies,
+        )
         await server.serve()
 
 
@@ -149,17 +202,24 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     log_seldom()
     gc.set_threshold(_NEW_OBJECTS)
     try:
+        settings = read_settings()
+        _log_to_stderr(settings.log_level)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(read_settings(), arguments.host, arguments.port))
+            runner.run(serve(settings, arguments.host, arguments.port))
     except LastseenError as error:
         sys.exit(f"lastseen node: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

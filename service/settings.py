@@ -1,7 +1,7 @@
 """Everything that a deployment can set, read in `main` and nowhere inside."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ImportString, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Addresses or networks (`10.0.0.0/8,…`) whose `X-Forwarded-For` is believed."""
     instance_id: str = Field(default="node", validation_alias="INSTANCE_ID")
     """Names this process in messages and logs."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What a node writes to its log. Access tokens and tickets are in it at no level."""
     look_back: int = Field(default=10_000, ge=1)
     """W of the void rule, in offsets; the same in every process of a deployment."""
     partitions: int = Field(default=12, ge=1, le=1000)

@@ -88,12 +88,27 @@ def _local(data_dir: Path) -> Target:
     return Target(instance.url, token, LOCAL_USER)
 
 
-def local_token(secret: str, user: str, role: str, projects: list[str], scopes: list[str], ttl: int) -> str:
-    """A token for an instance whose secret we have. Raises ClickException."""
+def local_token(
+    secret: str,
+    user: str,
+    role: str,
+    projects: list[str],
+    scopes: list[str],
+    ttl: int,
+    *,
+    audience: str | None = None,
+    issuer: str | None = None,
+) -> str:
+    """A token for an instance whose secret we have. Raises ClickException.
+
+    Audience and issuer, where they are not given, are those that the environment sets for its nodes.
+    """
     from service.adapters.tokens import WeakSecret, issue
 
+    audience = audience or os.environ.get("LASTSEEN_JWT_AUDIENCE") or None
+    issuer = issuer or os.environ.get("LASTSEEN_JWT_ISSUER") or None
     try:
-        return issue(secret, user, role, projects, scopes, ttl, int(time.time()))
+        return issue(secret, user, role, projects, scopes, ttl, int(time.time()), audience=audience, issuer=issuer)
     except WeakSecret as error:
         raise click.ClickException(str(error)) from error
 

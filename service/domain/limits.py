@@ -9,7 +9,6 @@ BURST: Final = 10
 """How much may come at once: as much as otherwise in so many seconds."""
 TOO_MANY_OF_USER: Final = "Too many connections of this user"
 TOO_MANY_FROM_ADDRESS: Final = "Too many connections from this address"
-TOO_MANY_MESSAGES: Final = "Too many messages"
 TOO_MANY_FAILURES: Final = "Too many failed attempts"
 
 

@@ -1,10 +1,7 @@
-"""When the end of an access token is told and when it ends the connection; and who may put another in its place."""
+"""When the end of an access token is told, and when it ends the connection."""
 
 from enum import StrEnum
 from typing import Final, NamedTuple
-
-from service.domain.errors import Denied
-from service.domain.identity import Identity
 
 NOTICE_SECONDS: Final = 60
 """So long before the token expires its end is told; at once where less is left."""
@@ -33,10 +30,3 @@ def next_due(expires_at: int, leeway_seconds: int, *, told: bool) -> NextDue:
     if told:
         return NextDue(Due.CLOSE, (expires_at + leeway_seconds) * 1000)
     return NextDue(Due.TELL, (expires_at - NOTICE_SECONDS) * 1000)
-
-
-def renewed(present: Identity, other: Identity) -> Identity:
-    """The identity from here on. Raises Denied where the other token is another user's."""
-    if other.user_id != present.user_id:
-        raise Denied("the token names another user: connect anew with it")
-    return other

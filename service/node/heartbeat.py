@@ -24,6 +24,7 @@ class Heartbeat:
         self._clock = clock
         self._head = head
         self._timeout_seconds = settings.heartbeat_timeout_seconds
+        self._leeway_seconds = settings.jwt_leeway_seconds
         self._slots: list[set[Connection]] = [set() for _ in range(settings.heartbeat_seconds)]
         self._slot_of: dict[Connection, set[Connection]] = {}
         self._next_slot = 0
@@ -49,7 +50,7 @@ class Heartbeat:
         if connection not in self._slot_of:
             return
         self._forget(connection)
-        what, at_ms = next_due(connection.identity.expires_at, 0, told=told)
+        what, at_ms = next_due(connection.identity.expires_at, self._leeway_seconds, told=told)
         second = -(-at_ms // 1000)
         self._due.setdefault(second, {})[connection] = what
         self._due_of[connection] = second

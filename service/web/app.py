@@ -3,21 +3,22 @@
 from fastapi import FastAPI
 
 from service.node.node import Node
-from service.ports import Authenticator
-from service.web import asyncapi, events, health, history, problems, socket
+from service.web import asyncapi, events, health, history, problems, socket, tickets
 from service.web.documented import describe
+from service.web.door import Door
 
 
-def create_app(node: Node, authenticator: Authenticator) -> FastAPI:
-    """The ASGI application that serves `node`."""
+def create_app(node: Node, door: Door) -> FastAPI:
+    """The ASGI application that serves `node` to whom `door` lets in."""
     app = FastAPI(title="Lastseen", version="1", docs_url=None, redoc_url=None)
     describe(app)
     app.state.node = node
-    app.state.authenticator = authenticator
+    app.state.door = door
     problems.install(app)
     app.include_router(health.router)
     app.include_router(asyncapi.router)
     app.include_router(events.router)
     app.include_router(history.router)
+    app.include_router(tickets.router)
     app.include_router(socket.router)
     return app

@@ -1,21 +1,37 @@
 """Who calls over HTTP."""
 
+import math
+
 from fastapi import Request
 
-from service.domain.errors import Denied
+from service.domain.errors import Denied, TooMany, Unavailable
 from service.domain.identity import Identity
-from service.web.problems import Problem
+from service.web.credentials import Given, bearer
+from service.web.door import Door
+from service.web.problems import Problem, unavailable
 
 
 async def identify(request: Request) -> Identity:
-    """Who calls, by `Authorization: Bearer`. Raises Problem 401."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    """Who calls, by `Authorization: Bearer`.
+
+    Raises Problem: 401, 429 after too many failures from the caller's address, 503 where the issuer's keys can't be
+    had now.
+    """
+    door: Door = request.app.state.door
+    token = bearer(request.headers)
     try:
-        if scheme.lower() != "bearer" or not token:
-            raise Denied("Authentication required: send Authorization: Bearer TOKEN")
-        identity: Identity = await request.app.state.authenticator.identify(token.strip())
+        return await door.identify(None if token is None else Given(False, token), request.client)
     except Denied as error:
         raise Problem(
             401, str(error), code="unauthorized", headers={"WWW-Authenticate": 'Bearer realm="lastseen"'}
         ) from error
-    return identity
+    except TooMany as error:
+        raise too_many(error) from error
+    except Unavailable as error:
+        raise unavailable(error) from error
+
+
+def too_many(error: TooMany) -> Problem:
+    """429, with when to come back."""
+    headers = {"Retry-After": str(max(math.ceil(error.retry_after), 1))}
+    return Problem(429, str(error), code="too_many", headers=headers)

@@ -4,12 +4,14 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
+from service.addresses import is_loopback
+from service.web.hosts import HostCheck
 from service.web.transport import WebSocketTransport
 
 Drain = Callable[[], Awaitable[None]]
@@ -45,13 +47,26 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def create_server(app: FastAPI, host: str, port: int, *, max_message_bytes: int, drain: Drain) -> Server:
-    """A server of `app`; `serve()` runs it until SIGINT or SIGTERM. `drain` sends its WebSocket clients away."""
+def create_server(
+    app: FastAPI,
+    host: str,
+    port: int,
+    *,
+    max_message_bytes: int,
+    drain: Drain,
+    allowed_hosts: Collection[str] = (),
+    trusted_proxies: Collection[str] = (),
+) -> Server:
+    """A server of `app`; `serve()` runs it until SIGINT or SIGTERM. `drain` sends its WebSocket clients away.
+
+    `Host` is checked on loopback, and everywhere once `allowed_hosts` names some; `X-Forwarded-For` counts only from
+    `trusted_proxies`.
+    """
     # At INFO it writes the address of each WebSocket, and with it tokens from the query.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return Server(
         uvicorn.Config(
-            app,
+            HostCheck(app, allowed_hosts) if allowed_hosts or is_loopback(host) else app,
             host,
             port,
             ws=WebSocketTransport,
@@ -60,6 +75,9 @@ def create_server(app: FastAPI, host: str, port: int, *, max_message_bytes: int,
             ws_per_message_deflate=False,
             ws_ping_interval=None,
             access_log=False,  # as above
+            # Its own default believes whoever comes over loopback.
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             log_config=None,
             server_header=False,
             date_header=False,

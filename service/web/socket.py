@@ -2,30 +2,40 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from fastapi import APIRouter, WebSocket
 from lastseen import close_codes
 
-from service.domain.errors import Denied, LastseenError
+from service.domain.errors import Denied, LastseenError, TooMany, Unavailable
 from service.domain.identity import Identity
+from service.domain.limits import Guest
 from service.domain.protocol import SUBPROTOCOL, Input
 from service.node.connection import Connection
 from service.node.node import Node
 from service.node.opening import open_conversation
-from service.ports import Authenticator
 from service.settings import Settings
 from service.web.asgi_port import AsgiPort
 from service.web.carrier import Carrier
+from service.web.credentials import given
+from service.web.door import Door
 from service.web.transport import EXTENSION, WebSocketTransport
 from service.web.transport_port import TransportPort
 
 _log = logging.getLogger(__name__)
-_BEARER = "bearer."
 _AT_ONCE = 0.0
 """A time of the loop's clock that has passed."""
 
 router = APIRouter()
+
+
+class _Refused(NamedTuple):
+    """Why nobody is let in."""
+
+    code: int
+    reason: str
 
 
 @router.websocket("/ws")
@@ -34,12 +44,41 @@ async def websocket(socket: WebSocket) -> None:
     # Accepted first and closed then: before that a browser would not see the code.
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    node: Node = socket.app.state.node
-    try:
-        identity = await _identify(socket, socket.app.state.authenticator)
-    except Denied as error:
-        await socket.close(close_codes.POLICY, str(error))
+    door: Door = socket.app.state.door
+    admitted = await _admit(socket, door)
+    if isinstance(admitted, _Refused):
+        await socket.close(*admitted)
         return
+    guest = door.enter(admitted, socket.client)
+    if isinstance(guest, str):
+        await socket.close(close_codes.TOO_MANY, guest)
+        return
+    try:
+        await _carry(socket, admitted, guest)
+    finally:
+        guest.leave()
+
+
+async def _admit(socket: WebSocket, door: Door) -> "Identity | _Refused":
+    """Who it is, or code and reason of the close."""
+    if not door.lets_page(socket.headers):
+        return _Refused(close_codes.POLICY, "Origin not allowed")
+    known_by = given(socket.scope.get("subprotocols", []), socket.headers, socket.query_params)
+    if known_by is None or not known_by.text:
+        return _Refused(close_codes.POLICY, close_codes.AUTHENTICATION_REQUIRED)
+    try:
+        return await door.identify(known_by, socket.client)
+    except Denied:
+        return _Refused(close_codes.POLICY, close_codes.INVALID_TOKEN)
+    except TooMany as error:
+        return _Refused(close_codes.TOO_MANY, str(error))
+    except Unavailable:
+        return _Refused(close_codes.TRY_AGAIN_LATER, "Identity not known now")
+
+
+async def _carry(socket: WebSocket, identity: Identity, guest: Guest) -> None:
+    """Carry the conversation until either side ends it."""
+    node: Node = socket.app.state.node
     connection: Connection | None = None
     conversation = asyncio.timeout(None)
     is_conversing = False
@@ -65,7 +104,7 @@ async def websocket(socket: WebSocket) -> None:
             try:
                 async with conversation:
                     is_conversing = True
-                    await _converse(socket, connection)
+                    await _converse(socket, connection, guest)
             except TimeoutError:
                 pass  # ended from this side
             finally:
@@ -85,7 +124,7 @@ def _carrier(
     return AsgiPort(socket, low_water, drained, end)
 
 
-async def _converse(socket: WebSocket, connection: Connection) -> None:
+async def _converse(socket: WebSocket, connection: Connection, guest: Guest) -> None:
     """Hand over what the client sends, one message at a time, until it is gone."""
     try:
         asked = socket.query_params
@@ -94,24 +133,11 @@ async def _converse(socket: WebSocket, connection: Connection) -> None:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            if not guest.message(time.monotonic()):
+                connection.end(Input.LIMIT_PASSED)
+                return
             text = message.get("text")
             await connection.receive(text if text is not None else message.get("bytes") or b"")
     except LastseenError:
         _log.exception("connection %s failed", connection.id)
         connection.end(Input.FAULT)
-
-
-async def _identify(socket: WebSocket, authenticator: Authenticator) -> Identity:
-    """Who it is: by subprotocol, header or query, in this order. Raises Denied with the close reason."""
-    token = next((p.removeprefix(_BEARER) for p in socket.scope.get("subprotocols", []) if p.startswith(_BEARER)), None)
-    if token is None:
-        scheme, _, credentials = socket.headers.get("authorization", "").partition(" ")
-        token = credentials.strip() if scheme.lower() == "bearer" else None
-    if token is None:
-        token = socket.query_params.get("token")
-    if not token:
-        raise Denied("Authentication required")
-    try:
-        return await authenticator.identify(token)
-    except Denied as error:
-        raise Denied("Invalid token") from error

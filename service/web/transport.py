@@ -27,6 +27,13 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     _is_lost = False
     _drained: Callable[[], None] | None = None
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the answer to a hand-shake that can't be read, such as one too long, is sent and ends it."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+
     def handle_connect(self, event: Request) -> None:
         """Take the hand-shake on; the application finds this protocol among the extensions of its scope."""
         super().handle_connect(event)

@@ -200,7 +200,7 @@ async def test_a_body_over_the_limit_is_cut_off(node: NodeProcess) -> None:
 async def send_for_ever(node: NodeProcess) -> None:
     """Post a body that has no end."""
     _, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    head = f"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {PRODUCER}\r\n"
+    head = f"POST /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {PRODUCER}\r\n"
     writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
     try:
         while True:

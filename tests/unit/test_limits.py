@@ -3,8 +3,6 @@
 import pytest
 
 from service.addresses import address_block
-from service.domain.errors import Denied
-from service.domain.identity import Identity
 from service.domain.limits import (
     BURST,
     TOO_MANY_FROM_ADDRESS,
@@ -13,7 +11,7 @@ from service.domain.limits import (
     Guest,
     Limits,
 )
-from service.domain.renewal import Due, next_due, renewed
+from service.domain.renewal import Due, next_due
 
 ALLOWED = Allowed(
     connections_per_user=3,
@@ -127,14 +125,3 @@ def test_what_counts_as_one_address(host: str | None, block: str | None) -> None
 def test_the_end_of_a_token_is_told_a_minute_before() -> None:
     assert next_due(1000, 5, told=False) == (Due.TELL, 940_000)
     assert next_due(1000, 5, told=True) == (Due.CLOSE, 1_005_000)
-
-
-def identity(user: str, expires_at: int, role: str = "") -> Identity:
-    return Identity(user, role, frozenset(), frozenset(), expires_at)
-
-
-def test_a_renewal_is_of_the_same_user() -> None:
-    present = identity("ann", 1000, "admin")
-    assert renewed(present, identity("ann", 2000)) == identity("ann", 2000), "with the rights of the new token"
-    with pytest.raises(Denied, match="another user"):
-        renewed(present, identity("bob", 2000))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from service.adapters.tokens import issue, verify
 from service.cli.target import Target, find_target, target_options
+from service.cli.token import token
 from service.embedded.instance import Instance
 
 SECRET = "s" * 40
@@ -75,3 +76,33 @@ def test_where_nothing_runs_it_says_what_to_do(tmp_path: Path) -> None:
     assert "start one with `lastseen up`" in str(target_of("--data-dir", str(tmp_path)))
     (tmp_path / "instance.json").write_text("{")
     assert "can't be read" in str(target_of("--data-dir", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "claims"),
+    [
+        ([], {}, {}),
+        ([], {"LASTSEEN_JWT_AUDIENCE": "a", "LASTSEEN_JWT_ISSUER": "i"}, {"aud": "a", "iss": "i"}),
+        (["--audience", "b"], {"LASTSEEN_JWT_AUDIENCE": "a"}, {"aud": "b"}),
+        (["--issuer", "j", "--audience", "b"], {}, {"aud": "b", "iss": "j"}),
+        ([], {"LASTSEEN_JWT_AUDIENCE": ""}, {}),
+    ],
+)
+def test_a_token_names_what_the_nodes_ask_for(
+    data_dir: Path, arguments: list[str], environment: dict[str, str], claims: dict[str, str]
+) -> None:
+    unset: dict[str, str | None] = {
+        "LASTSEEN_JWT_SECRET": None,
+        "LASTSEEN_JWT_AUDIENCE": None,
+        "LASTSEEN_JWT_ISSUER": None,
+    }
+    shown = CliRunner().invoke(token, ["--user", "u", "--data-dir", str(data_dir), *arguments], env=unset | environment)
+    assert shown.exit_code == 0, shown.output
+    given = jwt.decode(
+        shown.output.strip(),
+        SECRET,
+        algorithms=["HS256"],
+        audience=claims.get("aud"),
+        options={"verify_aud": "aud" in claims},
+    )
+    assert {name: given[name] for name in ("aud", "iss") if name in given} == claims

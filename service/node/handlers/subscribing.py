@@ -70,13 +70,23 @@ async def _granted(connection: Connection, request: Subscribe) -> list[str]:
         else:
             _deny(connection, request, channel)
     new = [channel for channel in granted if channel not in connection.subscriptions]
-    limit = connection.node.settings.max_subscriptions
-    room = limit - len(connection.subscriptions)
+    room, problem = _room(connection)
     for channel in new[max(room, 0) :]:
         granted.remove(channel)
-        problem = f"At most {limit} subscriptions a connection: unsubscribe others first"
         connection.fail(problem, "too_many_subscriptions", ref=request.ref, channel=channel[:200])
     return granted
+
+
+def _room(connection: Connection) -> tuple[int, str]:
+    """How many subscriptions more there may be (below 0 where there are too many), and what is said past that."""
+    settings = connection.node.settings
+    here = settings.max_subscriptions - len(connection.subscriptions)
+    of_user = connection.node.connections.of_user(connection.identity.user_id)
+    over_all = settings.max_subscriptions_per_user - sum(len(one.subscriptions) for one in of_user)
+    if here <= over_all:
+        return here, f"At most {settings.max_subscriptions} subscriptions a connection: unsubscribe others first"
+    limit = settings.max_subscriptions_per_user
+    return over_all, f"At most {limit} subscriptions a user, over all connections to a node: unsubscribe others first"
 
 
 def _subscribe_now(connection: Connection, request: Subscribe, channel: str) -> None:

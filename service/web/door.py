@@ -1,0 +1,50 @@
+"""Who comes in: the one way from what was given to an identity, for HTTP and WebSocket."""
+
+import time
+from dataclasses import dataclass
+
+from starlette.datastructures import Address, Headers
+
+from service.addresses import address_block
+from service.domain.errors import Denied, TooMany
+from service.domain.identity import Identity
+from service.domain.limits import TOO_MANY_FAILURES, Guest, Limits
+from service.ports import Authenticator, Tickets
+from service.web.credentials import Given
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Made once, in `main`. `origins` are those of the pages that may open a WebSocket; none: any page."""
+
+    authenticator: Authenticator
+    tickets: Tickets
+    limits: Limits
+    origins: frozenset[str] = frozenset()
+
+    def lets_page(self, headers: Headers) -> bool:
+        """Whether the page that opens a WebSocket may; what is no browser names none, and may."""
+        return not self.origins or all(origin.lower() in self.origins for origin in headers.getlist("origin"))
+
+    async def identify(self, given: Given | None, client: Address | None) -> Identity:
+        """Who it is. Raises Denied, Unavailable, or TooMany after too many failures from there."""
+        address = _address(client)
+        wait = self.limits.after_failures(address, time.monotonic())
+        if wait:
+            raise TooMany(TOO_MANY_FAILURES, retry_after=wait)
+        if given is None or not given.text:
+            raise Denied("Authentication required: send Authorization: Bearer TOKEN")
+        try:
+            identify = self.tickets.spend if given.is_ticket else self.authenticator.identify
+            return await identify(given.text)
+        except Denied:
+            self.limits.failed(address, time.monotonic())
+            raise
+
+    def enter(self, identity: Identity, client: Address | None) -> Guest | str:
+        """One more connection, which leaves when it is over; or the reason why there can't be."""
+        return self.limits.enter(identity.user_id, _address(client))
+
+
+def _address(client: Address | None) -> str | None:
+    return address_block(client.host if client is not None else None)
