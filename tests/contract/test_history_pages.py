@@ -146,3 +146,24 @@ async def test_a_time_lies_at_the_first_record_that_reached_it(copied: HistoryUn
         }
     assert await copied.history.offsets_at(base + 501) == {2: 0}
     assert await copied.history.offsets_at(base + 100_000) == {}
+
+
+async def test_a_time_is_found_among_many_though_clocks_are_set_back(copied: HistoryUnderTest) -> None:
+    random = Random(7)
+    now = 86_400_000 * 20_000
+    copied.log._now_ms = lambda: now
+    times: dict[int, list[tuple[int, int]]] = {}
+    for number in range(400):
+        now += random.choice([60_000, 600_000, 1_000, -1_000, -50 * 60_000])
+        partition = random.randrange(3)
+        times.setdefault(partition, []).append((copied.add(task_event(), partition), now))
+        if number in (150, 300):
+            await copied.project()
+            await copied.next_day()
+    await copied.project()
+    for _ in range(40):
+        partition = random.choice(list(times))
+        asked = random.choice(times[partition])[1] + random.choice([-1, 0, 1])
+        firsts = {p: next((offset for offset, time in found if time >= asked), None) for p, found in times.items()}
+        expected = {p: offset for p, offset in firsts.items() if offset is not None}
+        assert await copied.history.offsets_at(asked) == expected
