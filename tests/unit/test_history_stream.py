@@ -37,13 +37,13 @@ class Reader:
         access = SimpleNamespace(judge=self._judge, still_may=lambda *_: self.may_read)
         services = SimpleNamespace(access=access, clock=SimpleNamespace(now_ms=lambda: self.now_ms))
         node: Any = SimpleNamespace(history=past.history, services=services)
-        authenticator: Any = SimpleNamespace(identify=self._identify)
-        self.app = create_app(node, authenticator)
+        door: Any = SimpleNamespace(identify=self._identify)
+        self.app = create_app(node, door)
 
     async def _judge(self, _: Identity, names: tuple[str, ...]) -> dict[str, bool]:
         return dict.fromkeys(names, True)
 
-    async def _identify(self, _: str) -> Identity:
+    async def _identify(self, *_: object) -> Identity:
         return IDENTITY
 
     async def read(self, query: str = "channel=task:t") -> None:
