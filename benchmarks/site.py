@@ -37,6 +37,8 @@ class Ground:
         return foreign | {
             "LASTSEEN_KAFKA": self.kafka,
             "LASTSEEN_TOPIC": self.topic,
+            "LASTSEEN_COMMANDS_TOPIC": f"{self.topic}.commands",
+            "LASTSEEN_PRESENCE_TOPIC": f"{self.topic}.presence",
             "LASTSEEN_DATABASE_URL": self.database_url,
         }
 
@@ -89,7 +91,13 @@ class Site:
         try:
             url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{name}"))
             epoch = await prepare(
-                kafka=stack.kafka, database_url=url, partitions=PARTITIONS, replication=1, topic=topic
+                kafka=stack.kafka,
+                database_url=url,
+                partitions=PARTITIONS,
+                replication=1,
+                topic=topic,
+                commands_topic=f"{topic}.commands",
+                presence_topic=f"{topic}.presence",
             )
             yield Ground(stack.kafka, topic, url, epoch)
         finally:

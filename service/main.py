@@ -13,7 +13,6 @@ from service.adapters.kafka.commands import KafkaCommands
 from service.adapters.kafka.log import KafkaLog, open_log
 from service.adapters.kafka.presence import open_presence
 from service.adapters.kafka.seldom import log_seldom
-from service.adapters.kafka.topic_id import read_topic
 from service.adapters.postgres.cursors import PostgresCursors
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
@@ -23,7 +22,7 @@ from service.adapters.postgres.tickets import PostgresTickets
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.adapters.tokens.published import PublishedKeys
-from service.domain.errors import LastseenError, LogUnavailable, Unavailable
+from service.domain.errors import LastseenError, Unavailable
 from service.domain.limits import Allowed, Limits
 from service.node.handlers import Handlers
 from service.node.handlers.standard import standard_handlers
@@ -37,9 +36,6 @@ from service.web.door import Door
 from service.web.server import create_server
 
 _log = logging.getLogger(__name__)
-COMMAND_PARTITIONS = 4
-COMMAND_RETENTION_MS = 86_400_000
-"""A day: long past the deadline of any command."""
 _NEW_OBJECTS = 20_000
 """Between two garbage collections. One request of events makes thousands that live on in the window and the
 look-back: at Python's own 700 collecting costs a fifth of appending over HTTP."""
@@ -60,32 +56,16 @@ async def prepare(
     Part of topic administration: it starts a new epoch when the topic is not the one that it was.
     """
     # Not above: a node starts faster without what only administration needs.
-    from service.adapters.kafka.topics import ensure_topic
+    from service.adapters.kafka.instance_topics import TopicNames, ensure_instance_topics
     from service.adapters.postgres.schema import upgrade
 
     migrating = asyncio.create_task(asyncio.to_thread(upgrade, database_url))
     try:
-        made = await asyncio.gather(
-            ensure_topic(kafka, topic, partitions=partitions, replication=replication),
-            ensure_topic(
-                kafka,
-                commands_topic,
-                partitions=COMMAND_PARTITIONS,
-                replication=replication,
-                retention_ms=COMMAND_RETENTION_MS,
-            ),
-            ensure_topic(kafka, presence_topic, partitions=1, replication=replication, compacted=True),
-            return_exceptions=True,
-        )
+        names = TopicNames(topic, commands_topic, presence_topic)
+        info = await ensure_instance_topics(kafka, names, partitions=partitions, replication=replication)
     finally:
         await asyncio.wait([migrating])
     migrating.result()
-    for one in made:
-        if isinstance(one, BaseException):
-            raise one
-    info = await read_topic(kafka, topic)
-    if info is None:
-        raise LogUnavailable(f"Kafka at {kafka} does not show the topic {topic} that was just made")
     async with open_pool(database_url, size=1) as pool:
         return (await Epochs(pool).ensure(info.id, info.partitions)).name
 

@@ -81,6 +81,8 @@ async def _serve(
         "LASTSEEN_DATABASE_URL": stack.database_url,
         "LASTSEEN_JWT_SECRET": os.environ.get("LASTSEEN_JWT_SECRET") or data_dir.secret("jwt-secret"),
         "LASTSEEN_TOPIC": TOPIC,
+        # The tokens are the instance's own.
+        "LASTSEEN_TRUST_PROJECT_CLAIMS": os.environ.get("LASTSEEN_TRUST_PROJECT_CLAIMS", "true"),
         "LASTSEEN_ALLOW": json.dumps(wanted.allow),
     }
     logs = data_dir.folder("logs")

@@ -38,9 +38,22 @@ def list_(servers: Servers) -> None:
 def create(servers: Servers, name: str | None, partitions: int, replication: int, retention_days: int) -> None:
     """Make the topic NAME (the instance's events if left out) as the log needs it.
 
-    For the topic of the events the epoch in Postgres is started as well, where its database is known.
+    Without NAME those of commands and presence as well; for the topic of the events the epoch in Postgres is
+    started, where its database is known.
     """
     answer(_create(servers, name or servers.topic, partitions, replication, retention_days * DAY_MS))
+    if name is None:
+        answer(_create_beside(servers, replication))
+
+
+async def _create_beside(servers: Servers, replication: int) -> None:
+    from service.adapters.kafka.instance_topics import TopicNames, ensure_beside
+    from service.settings import read_settings
+
+    settings = read_settings()
+    names = TopicNames(servers.topic, settings.commands_topic, settings.presence_topic)
+    await ensure_beside(servers.kafka, names, replication=replication)
+    click.echo(f"{names.commands} and {names.presence} are there")
 
 
 async def _create(servers: Servers, name: str, partitions: int, replication: int, retention_ms: int) -> None:

@@ -16,7 +16,15 @@ from lastseen.channels import ID_PATTERN, parse_channel
 from lastseen.envelope import TYPE_PATTERN, Event, NulCharacter
 from lastseen.field_errors import field_errors
 from lastseen.names import TERMINAL_TYPES
-from lastseen.record import HEADER_CHANNELS, HEADER_ID, HEADER_TTL, HEADER_TYPE, HEADER_VERSION, VERSION
+from lastseen.record import (
+    HEADER_CHANNELS,
+    HEADER_EXCLUDE,
+    HEADER_ID,
+    HEADER_TTL,
+    HEADER_TYPE,
+    HEADER_VERSION,
+    VERSION,
+)
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -54,6 +62,8 @@ class Record:
     ttl: int | None
     """Seconds after `appended_at` for which a replay still delivers it."""
     value: bytes
+    exclude: str | None = None
+    """The connection that live delivery leaves out; replays know nothing of it."""
 
     @property
     def task(self) -> str | None:
@@ -89,11 +99,12 @@ def read_record(raw: RawRecord) -> Record:
         type_ = _type(headers[HEADER_TYPE])
         channels = _channels(headers[HEADER_CHANNELS])
         ttl = _ttl(headers.get(HEADER_TTL))
+        exclude = _exclude(headers.get(HEADER_EXCLUDE))
     except KeyError as error:
         raise Unreadable("header", f"the header {error} is missing") from error
     except ValueError as error:
         raise Unreadable("header", str(error)) from error
-    return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value)
+    return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value, exclude)
 
 
 def _check_text(value: bytes) -> None:
@@ -163,6 +174,14 @@ def _id(header: bytes | None) -> str:
 def _text(header: bytes | None) -> str:
     if header is None:
         raise ValueError("a header has no value")
+    return header.decode("ascii")
+
+
+def _exclude(header: bytes | None) -> str | None:
+    if header is None:
+        return None
+    if not _ID.fullmatch(header.decode("ascii")):
+        raise ValueError(f"{header[:160]!r} is no connection's id")
     return header.decode("ascii")
 
 

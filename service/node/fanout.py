@@ -50,9 +50,7 @@ class Fanout(Generic[S]):
             return
         frame = event_frame(record)
         if record.exclude is not None:
-            watching = [
-                {one: None for one in subscribers if one.id != record.exclude} for subscribers in watching
-            ]
+            watching = [{one: None for one in subscribers if one.id != record.exclude} for subscribers in watching]
         for subscribers in watching:
             for subscriber in subscribers:
                 pending = subscriber.pending

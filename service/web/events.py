@@ -8,12 +8,12 @@ from fastapi.responses import JSONResponse
 from lastseen.envelope import Event
 from lastseen.field_errors import FieldError, field_errors
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from service.domain.errors import BadRequest, LogUnavailable
 from service.domain.identity import Identity
 from service.node.node import Node
 from service.node.publishing import Published
+from service.web.bodies import read_json
 from service.web.documented import documented
 from service.web.identified import identify
 from service.web.problems import Problem, unavailable
@@ -95,11 +95,7 @@ async def append_events(request: Request) -> JSONResponse:
     identity = await identify(request)
     if not identity.may_publish:
         raise Problem(403, "publishing needs a token with the scope publish, or the role admin", code="forbidden")
-    body = await _read_body(request, node.services.settings.max_body_bytes)
-    try:
-        given = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Problem(400, f"the body is no JSON: {error}", code="invalid_json") from error
+    given = await read_json(request, node.services.settings.max_body_bytes)
     items: list[Any] = given if isinstance(given, list) else [given]
     if not 0 < len(items) <= MAX_EVENTS:
         raise Problem(
@@ -120,31 +116,6 @@ async def append_events(request: Request) -> JSONResponse:
     if isinstance(given, list):
         return JSONResponse([_item(index, answer) for index, answer in enumerate(answers)], 202)
     return JSONResponse(_item(0, answers[0]), 202)
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """The body. One over the limit is not kept, and read to its end only if that comes soon.
-
-    A client that is cut off while it sends does not see the answer; one that would send for ever has to be.
-    """
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            body += chunk
-        elif size <= 2 * limit:
-            body.clear()
-        else:
-            raise _too_large(limit, {"Connection": "close"})
-    if size > limit:
-        raise _too_large(limit, None)
-    return bytes(body)
-
-
-def _too_large(limit: int, headers: dict[str, str] | None) -> Problem:
-    detail = f"the body is longer than {limit} bytes: send fewer events at once"
-    return Problem(413, detail, code="too_large", headers=headers)
 
 
 async def _publish(node: Node, identity: Identity, items: Sequence[Any]) -> list[Published | list[FieldError]]:

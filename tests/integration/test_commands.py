@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from lastseen.client import Client
 from lastseen.commands import Command, CommandName, decode
 
-from service.main import COMMAND_PARTITIONS
+from service.adapters.kafka.instance_topics import COMMAND_PARTITIONS
 from tests.nodes import Ground, Message, NodeProcess, WireClient, new_ground, started, token
 from tests.up_process import lastseen
 from tests.waiting import until
