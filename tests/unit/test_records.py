@@ -40,6 +40,8 @@ def with_headers(**changes: bytes | None) -> Raw:
         (with_headers(ch=b"weather:x"), "header"),
         (with_headers(ttl=b"-5"), "header"),
         (with_headers(ttl="٣".encode()), "header"),
+        (with_headers(x=b"a,b"), "header"),
+        (with_headers(x=b"\xff"), "header"),
     ],
 )
 def test_headers_that_no_reader_can_use(raw: Raw, reason: str) -> None:

@@ -10,6 +10,8 @@ HEADER_ID: Final = "id"
 HEADER_CHANNELS: Final = "ch"
 HEADER_TYPE: Final = "type"
 HEADER_TTL: Final = "ttl"
+HEADER_EXCLUDE: Final = "x"
+"""Names the one connection that live delivery leaves out."""
 
 
 class NewRecord(NamedTuple):
@@ -29,8 +31,11 @@ class EventTooLarge(ValueError):
         self.limit = limit
 
 
-def encode(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> NewRecord:
-    """The record that carries `event`. Raises EventTooLarge or NulCharacter."""
+def encode(event: Event, max_bytes: int = MAX_EVENT_BYTES, exclude: str | None = None) -> NewRecord:
+    """The record that carries `event`; live delivery leaves the connection `exclude` out.
+
+    Raises EventTooLarge or NulCharacter.
+    """
     value = event.to_json()
     if len(value) > max_bytes:
         raise EventTooLarge(len(value), max_bytes)
@@ -42,4 +47,6 @@ def encode(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> NewRecord:
     ]
     if event.ttl is not None:
         headers.append((HEADER_TTL, str(event.ttl).encode()))
+    if exclude is not None:
+        headers.append((HEADER_EXCLUDE, exclude.encode("ascii")))
     return NewRecord(event.key.encode(), value, tuple(headers))
