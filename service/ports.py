@@ -101,15 +101,6 @@ class HistoryPage(NamedTuple):
     """Per partition asked for: everything up to this offset that matches is among the pages so far."""
 
 
-class TaskFacts(NamedTuple):
-    """What the log says of a task. Its first event fixes project and user."""
-
-    project: str | None
-    user: str | None
-    ended: bool
-    """Whether a terminal event of it is held."""
-
-
 class History(Protocol):
     """The Postgres log: what the log writer has copied. Void records are not in it.
 
@@ -164,10 +155,6 @@ class History(Protocol):
 
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
         """What the void rule needs of `[start, stop)`: the readable records, void ones included, ascending."""
-        ...
-
-    async def task(self, task_id: str) -> TaskFacts | None:
-        """What is held of a task, or None where no event of it is."""
         ...
 
 

@@ -93,9 +93,17 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.PrimaryKeyConstraint("projection", "epoch", "partition", "first_offset", name="projection_hole_pkey"),
     )
+    # Of the tasks there is a projection now.
+    op.drop_index("log_ended", "log")
 
 
 def downgrade() -> None:
+    op.create_index(
+        "log_ended",
+        "log",
+        ["task"],
+        postgresql_where=sa.column("type").in_(["task_cancelled", "task_completed", "task_failed", "task_timeout"]),
+    )
     op.drop_index("log_inbox", "log")
     for table in ("projection_hole", "task", "member", "project", "cursor", "ticket"):
         op.drop_table(table)

@@ -15,7 +15,7 @@ from service.adapters.kafka.partitions import partition_of
 from service.domain.duplicates import LOOK_BACK, LookBack, Seen
 from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
 from service.domain.records import Record, read_record
-from service.ports import Bounds, Coverage, HistoryPage, Place, TailBatch, TaskFacts
+from service.ports import Bounds, Coverage, HistoryPage, Place, TailBatch
 
 READ_RECORDS = 500
 """Records in one batch of a read."""
@@ -298,21 +298,6 @@ class MemoryHistory:
     async def look_back(self, partition: int, start: int, stop: int) -> Sequence[Seen]:
         self._check()
         return [seen for seen in self._seen.get(partition, ()) if start <= seen.offset < stop]
-
-    async def task(self, task_id: str) -> TaskFacts | None:
-        self._check()
-        channel = f"task:{task_id}"
-        of_task = [
-            record
-            for partition in sorted(self._records)
-            for record in self._records[partition]
-            if channel in record.channels
-        ]
-        if not of_task:
-            return None
-        ids = dict(name.partition(":")[::2] for name in of_task[0].channels)
-        ended = any(record.ended_task == task_id for record in of_task)
-        return TaskFacts(ids.get("project"), ids.get("user"), ended)
 
     def _check(self) -> None:
         if not self.available:

@@ -9,7 +9,7 @@ from lastseen.envelope import Event
 from service.domain.duplicates import LookBack, Seen
 from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record, read_record
-from service.ports import Coverage, TaskFacts
+from service.ports import Coverage
 from tests.contract.conftest import LOOK_BACK, PARTITIONS, HistoryUnderTest
 from tests.events import task_events
 from tests.raw import task_event
@@ -240,20 +240,6 @@ async def test_where_all_days_were_dropped_nothing_is_claimed(copied: HistoryUnd
     await copied.drop_days()
     assert (await copied.history.coverage())[0] == Coverage(20, 21)
     assert [r.offset for r in (await copied.history.page(["task:t"], {0: 19}, {0: 20}, 10)).records] == [20]
-
-
-async def test_what_is_known_of_a_task(copied: HistoryUnderTest) -> None:
-    copied.add(task_event(task="a", project_id="p", user_id="u", type_="task_started"), 0)
-    copied.add(task_event(task="a", project_id="p"), 0)
-    copied.add(task_event(task="b"), 1)
-    await copied.project()
-    assert await copied.history.task("a") == TaskFacts("p", "u", ended=False)
-    assert await copied.history.task("b") == TaskFacts(None, None, ended=False)
-    assert await copied.history.task("c") is None
-    await copied.next_day()
-    copied.add(task_event(task="a", project_id="p", type_="task_cancelled"), 0)
-    await copied.project()
-    assert await copied.history.task("a") == TaskFacts("p", "u", ended=True)
 
 
 async def test_a_name_that_is_no_channel_is_refused(copied: HistoryUnderTest) -> None:

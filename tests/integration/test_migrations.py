@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from lastseen.names import TERMINAL_TYPES
+from lastseen.names import LEFT_OUT_OFFLINE
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -169,8 +169,8 @@ async def test_alembic_without_an_address_says_what_is_missing() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_index_of_ended_tasks_names_every_terminal_type() -> None:
-    (index,) = [index for index in log.indexes if index.name == "log_ended"]
+def test_the_index_of_offline_messages_leaves_out_what_they_leave_out() -> None:
+    (index,) = [index for index in log.indexes if index.name == "log_inbox"]
     where = str(index.dialect_options["postgresql"]["where"].compile(compile_kwargs={"literal_binds": True}))
-    assert {name for name in TERMINAL_TYPES if f"'{name}'" in where} == TERMINAL_TYPES
-    assert where.count("'") == 2 * len(TERMINAL_TYPES)
+    assert {name for name in LEFT_OUT_OFFLINE if f"'{name}'" in where} == LEFT_OUT_OFFLINE
+    assert where.count("'") == 2 * len(LEFT_OUT_OFFLINE)

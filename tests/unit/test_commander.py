@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from lastseen.commands import Command, CommandName, decode
@@ -19,7 +19,6 @@ from service.domain.messages import Message
 from service.domain.records import read_record
 from service.node.command_tasks import CommandTasks
 from service.node.commands import GRACE_SECONDS, Commander
-from service.ports import TaskFacts
 from service.settings import Settings
 from tests.raw import raw_of, task_event
 from tests.simulation import simulate
@@ -36,12 +35,19 @@ def identity(user: str) -> Identity:
 ANN, BOB, VIEWER = identity("ann"), identity("bob"), identity("viewer")
 
 
+class Facts(NamedTuple):
+    """What the log says of a task."""
+
+    project: str | None
+    ended: bool
+
+
 class Ground:
     """A commander over twins, a task `t` that runs, and a runner's hand."""
 
     def __init__(self) -> None:
         self.log = MemoryLog(1)
-        self.facts: dict[str, TaskFacts] = {"t": TaskFacts("shop", "ann", ended=False)}
+        self.facts: dict[str, Facts] = {"t": Facts("shop", ended=False)}
         self.verdict: bool | Unavailable = True
         clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
         self.commander = Commander(MemoryCommands(self.log), self, self, clock, SETTINGS)
@@ -50,7 +56,7 @@ class Ground:
     async def may_execute(self, who: Identity, _: str) -> bool | Unavailable:
         return self.verdict if who is not VIEWER else False
 
-    async def find(self, task: str) -> TaskFacts | None:
+    async def find(self, task: str) -> Facts | None:
         return self.facts.get(task)
 
     @property
@@ -182,7 +188,7 @@ async def test_the_end_of_the_task_is_an_answer(ground: Ground) -> None:
         ground.publish("task_failed", reason=reason)
         result = await sending
         assert (result.state, result.reason) == expected
-    ground.facts["t"] = TaskFacts("shop", "ann", ended=True)
+    ground.facts["t"] = Facts("shop", ended=True)
     result = await ground.commander.send(ANN, cancel("sent-before-perhaps"))
     assert (result.state, result.reason) == (State.UNKNOWN, "runner_lost")
     assert (await ground.commander.send(ANN, cancel(None))).state is State.REJECTED
@@ -202,7 +208,7 @@ async def test_who_may_not(ground: Ground) -> None:
 
 @simulated
 async def test_a_task_that_has_ended_takes_nothing(ground: Ground) -> None:
-    ground.facts["t"] = TaskFacts("shop", "ann", ended=True)
+    ground.facts["t"] = Facts("shop", ended=True)
     result = await ground.commander.send(ANN, cancel())
     assert (result.state, result.reason) == (State.REJECTED, "task_ended")
     assert not ground.appended
@@ -215,7 +221,7 @@ async def test_the_same_command_again_has_the_same_answer(ground: Ground) -> Non
     ground.receipt("c", "rejected", reason="why")
     first, second = await asyncio.gather(*both)
     ground.publish("task_cancelled")
-    ground.facts["t"] = TaskFacts("shop", "ann", ended=True)
+    ground.facts["t"] = Facts("shop", ended=True)
     assert first == second == await ground.commander.send(ANN, cancel())
     assert (first.state, first.reason, len(ground.appended)) == (State.REJECTED, "why", 1)
 

@@ -18,7 +18,7 @@ from service.adapters.postgres.pages_back import read_back
 from service.adapters.postgres.pool import Connection, answering, open_pool
 from service.adapters.postgres.times import read_offsets_at
 from service.domain.duplicates import Seen
-from service.ports import Coverage, HistoryPage, TaskFacts
+from service.ports import Coverage, HistoryPage
 
 LOG_PROJECTION = "log"
 """The log writer's name in `projection_offset`."""
@@ -76,13 +76,6 @@ _SEEN = f"""
     WHERE epoch = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4 AND bucket BETWEEN $5 AND $6
     UNION ALL {_SEEN_ELSEWHERE} ORDER BY "offset"
 """  # noqa: S608
-# Of all its days: a task says nothing of when it ran.
-_FIRST_OF_TASK = """
-    SELECT project, "user" FROM log WHERE task = $1 AND epoch = $2 ORDER BY partition, "offset" LIMIT 1
-"""
-_ENDED = "SELECT EXISTS (SELECT FROM log WHERE task = $1 AND epoch = $2 AND type IN ({}))".format(  # noqa: S608
-    ", ".join(f"'{name}'" for name in sorted(TERMINAL_TYPES))
-)
 
 
 class _Slice(NamedTuple):
@@ -209,15 +202,6 @@ class PostgresHistory:
                 ((first_day, last_day),) = await connection.fetch(_DAYS_OF_RANGE, *range_)
                 rows = await connection.fetch(_SEEN, *range_, first_day, last_day, list(TERMINAL_TYPES))
         return [Seen(*row) for row in rows]
-
-    async def task(self, task_id: str) -> TaskFacts | None:
-        with answering():
-            async with self._pool.acquire() as connection:
-                row = await connection.fetchrow(_FIRST_OF_TASK, task_id, self._epoch)
-                if row is None:
-                    return None
-                ended = await connection.fetchval(_ENDED, task_id, self._epoch)
-        return TaskFacts(row["project"], row["user"], ended)
 
 
 def _last_given(rows: Sequence[asyncpg.Record], limit: int) -> asyncpg.Record | None:

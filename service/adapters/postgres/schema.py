@@ -92,11 +92,6 @@ Index(
     postgresql_where=log.c.user.is_not(None) & log.c.type.not_in(sorted(LEFT_OUT_OFFLINE)),
 )
 """For offline messages: the floods of a user's tasks are not in it."""
-Index(
-    "log_ended",
-    log.c.task,
-    postgresql_where=log.c.type.in_(["task_cancelled", "task_completed", "task_failed", "task_timeout"]),
-)
 
 log_bucket = Table(
     "log_bucket",
