@@ -75,6 +75,7 @@ _ERRORS: Final[Mapping[int, tuple[str, str, str]]] = {
     ),
     504: ("Nobody has answered in time", "timeout", "the holder of the task has not answered yet"),
 }
+_OF_IDENTITY: Final = (401, 429, 503)
 _HEADERS: Final[Mapping[int, Mapping[str, Schema]]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "The scheme, `Bearer`."}},
     429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
@@ -96,9 +97,10 @@ def documented(
 
     `errors` are the statuses with which it may refuse. `schema` and `example` are of the JSON that it answers with
     `status`; `also` are other media types that it can answer with, as OpenAPI describes them. `body` is the request
-    body of a route that reads it by itself. A route that `is_open` needs no token; of any other the 401 is added.
+    body of a route that reads it by itself. A route that `is_open` needs no token; to any other is added what
+    asking for one may answer: 401, 429 and 503.
     """
-    refused = {*errors} if is_open else {*errors, 401}
+    refused = {*errors} if is_open else {*errors, 401, 429, 503}
     responses: dict[int | str, dict[str, Any]] = {code: _refusal(code) for code in sorted(refused)}
     content = dict(also or {})
     if schema is not None:

@@ -64,6 +64,24 @@ _STATS: Final[dict[str, Any]] = {
     },
 }
 
+_INFO_EXAMPLE: Final = {
+    "endpoint": "/ws",
+    "protocols": [SUBPROTOCOL],
+    "protocol": PROTOCOL_VERSION,
+    "node": "node-1",
+    "max_connections": 100_000,
+    "max_message_bytes": 65_536,
+    "max_subscriptions": 10_000,
+    "heartbeat_seconds": 30,
+    "heartbeat_timeout_seconds": 90,
+}
+_STATS_EXAMPLE: Final = {
+    "total_connections": 3,
+    "online_users": 2,
+    "active_channels": 7,
+    "nodes": [{"node": "node-1", "connections": 3, "users": 2, "channels": 7, "answering": True}],
+}
+
 
 def _channel(name: str) -> str:
     return str(parse_channel(name))
@@ -83,7 +101,9 @@ class StatsQuery(BaseModel):
     ] = None
 
 
-@router.get("/info", summary="What a client has to know", **documented(schema=_INFO, is_open=True))
+@router.get(
+    "/info", summary="What a client has to know", **documented(schema=_INFO, example=_INFO_EXAMPLE, is_open=True)
+)
 async def info(request: Request) -> dict[str, object]:
     """Where the WebSocket is, what it speaks, and its limits."""
     settings = request.app.state.node.services.settings
@@ -100,7 +120,7 @@ async def info(request: Request) -> dict[str, object]:
     }
 
 
-@router.get("/stats", summary="Who is connected", **documented(403, 422, schema=_STATS))
+@router.get("/stats", summary="Who is connected", **documented(403, 422, schema=_STATS, example=_STATS_EXAMPLE))
 async def stats(request: Request, query: Annotated[StatsQuery, Query()]) -> dict[str, object]:
     """Connections, users and channels over all nodes, and of each node.
 
