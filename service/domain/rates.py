@@ -9,8 +9,8 @@ MOST_KEYS: Final = 100_000
 class Rates:
     """`rate` a second in the long run, `burst` at once, for each key by itself.
 
-    A key is kept while its bucket is not full. Past `most` (or 1,024) those first seen are forgotten, a quarter at a
-    time, which gives them full buckets again.
+    A key is kept while its bucket is not full. Of more than three quarters of `most` (but 1,024 at least) those first
+    seen are forgotten when room is made, which gives them full buckets again.
     """
 
     __slots__ = ("_burst_seconds", "_full_at", "_most", "_seconds_each", "_sweep_at")

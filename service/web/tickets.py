@@ -31,7 +31,7 @@ _SCHEMA: Final = {
     "/websocket/ticket",
     summary="A ticket for one connection",
     response_model=None,
-    **documented(429, 503, schema=_SCHEMA, example=_EXAMPLE, description="The ticket, and until when it is good"),
+    **documented(schema=_SCHEMA, example=_EXAMPLE, description="The ticket, and until when it is good"),
 )
 async def buy_ticket(request: Request) -> JSONResponse:
     """It connects once, as the caller and for as long as the caller's token is good. Needs no body."""

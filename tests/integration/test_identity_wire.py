@@ -76,6 +76,7 @@ async def nodes(kafka: str, postgres_url: str, issuer: str) -> AsyncIterator[tup
         "max_connections_per_user": 3,
         "max_connections_per_address": 5,
         "messages_per_second_per_user": 5,
+        "max_subscriptions_per_user": 10,
         "failures_per_second_per_address": 0.5,
         "max_tickets_per_user": 4,
         "tickets_per_second": 0.5,
@@ -288,6 +289,24 @@ async def test_a_user_sends_so_many_messages(node: NodeProcess) -> None:
         for _ in range(40):
             await client.send({"type": "pong"})
         assert await client.end() == (4429, "Too many messages"), "coming back is no way out"
+
+
+async def test_a_user_has_so_many_subscriptions_over_all_connections(node: NodeProcess) -> None:
+    access = token("subscribed", role="admin")
+    async with node.client(access) as first, node.client(access) as second:
+        for client in (first, second):
+            await client.hear("connection_established")
+        await first.send({"type": "subscribe", "channels": [f"task:{number}" for number in range(4)]})
+        await first.quiet()
+        await second.send({"type": "subscribe", "channels": [f"task:{number}" for number in range(4)], "ref": 1})
+        await second.quiet()
+        taken = [message for message in second.heard if message["type"] == "subscription_result"]
+        refused = [message for message in second.heard if message.get("code") == "too_many_subscriptions"]
+        assert (len(taken), len(refused)) == (2, 2), "two of each connection are automatic"
+        assert all("over all connections" in one["message"] and one["ref"] == 1 for one in refused)
+        await first.send({"type": "unsubscribe", "channel": "task:0"})
+        await first.quiet()
+        assert (await second.subscribe("task:3"))["subscribed"]
 
 
 async def test_failures_close_the_door_for_their_address(node: NodeProcess) -> None:
