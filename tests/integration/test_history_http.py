@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -33,13 +34,19 @@ async def node(ground: Ground) -> AsyncIterator[NodeProcess]:
         for begin in range(0, len(events), 100):
             await node.publish(*events[begin : begin + 100])
         yield node
+        await http().aclose()
         assert "Traceback" not in node.said
+
+
+@cache
+def http() -> httpx.AsyncClient:
+    """One client for all requests: making it takes longer than a page does."""
+    return httpx.AsyncClient(trust_env=False, timeout=30)
 
 
 async def get(node: NodeProcess, access: str | None = ADMIN, accept: str = "*/*", **query: Any) -> httpx.Response:
     headers = {"Accept": accept} | ({} if access is None else {"Authorization": f"Bearer {access}"})
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
-        return await http.get(f"{node.url}/api/v1/events", params=query, headers=headers)
+    return await http().get(f"{node.url}/api/v1/events", params=query, headers=headers)
 
 
 async def page(node: NodeProcess, access: str = ADMIN, **query: Any) -> Message:
@@ -190,14 +197,13 @@ async def test_each_channel_has_to_be_readable(node: NodeProcess) -> None:
 
 
 async def test_a_reader_that_does_not_read_holds_up_nobody(node: NodeProcess) -> None:
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
-        headers = {"Authorization": f"Bearer {ADMIN}", "Accept": "application/x-ndjson"}
-        request = http.build_request("GET", f"{node.url}/api/v1/events?channel=task:t", headers=headers)
-        slow = await http.send(request, stream=True)
-        assert numbers((await page(node, channel="task:t", limit=2))["events"]) == [0, 1]
-        body = b"".join([chunk async for chunk in slow.aiter_raw()])
-        assert json.loads(body.splitlines()[-1]).keys() == {"watermark"}
-        # One that leaves midway is no error.
-        left = await http.send(request, stream=True)
-        await left.aclose()
+    headers = {"Authorization": f"Bearer {ADMIN}", "Accept": "application/x-ndjson"}
+    request = http().build_request("GET", f"{node.url}/api/v1/events?channel=task:t", headers=headers)
+    slow = await http().send(request, stream=True)
+    assert numbers((await page(node, channel="task:t", limit=2))["events"]) == [0, 1]
+    body = b"".join([chunk async for chunk in slow.aiter_raw()])
+    assert json.loads(body.splitlines()[-1]).keys() == {"watermark"}
+    # One that leaves midway is no error.
+    left = await http().send(request, stream=True)
+    await left.aclose()
     await asyncio.gather(*(page(node, channel="task:t", limit=5) for _ in range(5)))
