@@ -30,19 +30,22 @@ from service.domain.presence_records import (
 _REMEMBERED: Final = 10_000
 
 
-class Decide(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Decide:
     """A duty: write down that the session is opening, or closing. Of several such words the first one counts."""
 
     session: Session
 
 
-class Announce(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Announce:
     """A duty: append `user_online` for a session that is opening, or `user_offline`, and write that down."""
 
     session: Session
 
 
-class Forget(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Forget:
     """A duty: write tombstones for all that a lost node has left, or, without a name, for late words."""
 
     incarnation: str

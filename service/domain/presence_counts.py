@@ -51,17 +51,19 @@ def count(connections: int, users: Collection[str] | int, channels: Collection[s
     return Counts(connections, number, len(channels), named, _digests(channels))
 
 
-def total(answers: Sequence[tuple[str, Counts]], silent: Sequence[NodeTotal]) -> Total:
-    """The nodes' names and answers, and what is known of those that did not answer."""
+def total(answers: Sequence[tuple[str, Counts]], silent: Sequence[NodeTotal], users: int | None = None) -> Total:
+    """The nodes' names and answers, and what is known of those that did not answer; `users` if known otherwise."""
     nodes = [
         NodeTotal(name, counts.connections, counts.users, counts.channels, answering=True) for name, counts in answers
     ]
     nodes = sorted([*nodes, *silent], key=lambda node: node.node)
     listed = {user for _, counts in answers for user in counts.listed_users or ()}
     all_are_listed = not silent and all(counts.listed_users is not None for _, counts in answers)
+    if users is None:
+        users = len(listed) if all_are_listed else sum(node.users for node in nodes)
     return Total(
         connections=sum(node.connections for node in nodes),
-        users=len(listed) if all_are_listed else sum(node.users for node in nodes),
+        users=users,
         channels=_channels([counts for _, counts in answers]),
         listed_users=sorted(listed)[:MAX_LISTED],
         nodes=nodes,

@@ -143,7 +143,9 @@ class Presence:
             silent.append(NodeTotal(node.name, connections, users, None, answering=False))
         # One that was not live when it was asked has come since, or been given up for lost: it counts next time.
         answered = [(nodes[one].name, counts) for one, counts in answers.items() if one in nodes]
-        return total(answered, silent)
+        # All users of a node are too many for an answer; but they are written down, and read by now.
+        online = self._fold.online_users(nodes.keys()) if about == About() else None
+        return total(answered, silent, online)
 
     async def _read(self) -> None:
         """Follow the topic; goes on by itself when Kafka comes back."""
