@@ -9,8 +9,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 from random import Random
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -21,18 +19,11 @@ from lastseen.notices import Begun, Delivery, Gap, Message, Ping, Refused
 from lastseen.positions import EARLIEST, Position
 from lastseen.session import Session
 from lastseen.transitions import State
-from pydantic_core import to_json
 
 from service.adapters.memory_cursors import MemoryCursors
-from service.domain.frames import message_frame
 from service.domain.identity import Identity
-from service.domain.messages import ping
-from service.node.node import Node
-from service.node.opening import open_conversation
-from service.node.tail import find_start
-from service.ports import Epoch
 from service.settings import Settings
-from tests.outside import outside_of
+from tests.simulated_server import Line, Server
 from tests.simulation import SimulatedHistory, SimulatedLog, SimulatedPort, SimulatedRights, simulate
 
 PARTITIONS = 2
@@ -43,65 +34,6 @@ SETTINGS = Settings(
 USER = Identity("u", "admin", frozenset(), frozenset(), 2**40)
 PROJECT = "p"
 CHANNELS = ["user:u", "broadcast", "project:p", "project:q", "task:a", "task:b", "system"]
-
-
-class Server:
-    """A node whose tail moves when the schedule says so."""
-
-    def __init__(
-        self, log: SimulatedLog, history: SimulatedHistory, rights: SimulatedRights, cursors: MemoryCursors
-    ) -> None:
-        self.log = log
-        self.history = history
-        self.rights = rights
-        self.cursors = cursors
-        self.node: Node | None = None
-        self.next: dict[int, int] = {}
-        self._ending = asyncio.Event()
-        self._ready = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """It is ready when `node` is there: without Postgres that may take until Postgres is back."""
-        self._ending = asyncio.Event()
-        self._ready = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
-
-    async def ready(self) -> None:
-        await self._ready.wait()
-
-    async def _run(self) -> None:
-        start = await find_start(self.log, self.history, self.rights, SETTINGS)
-        self.next = dict(start.tail.read)
-        async with asyncio.TaskGroup() as tasks:
-            clock: Any = SimpleNamespace(now_ms=lambda: 0)
-            outside = outside_of(self.log, clock, self.history, self.rights, cursors=self.cursors)
-            node = Node(SETTINGS, outside, Epoch(1, "e", PARTITIONS), start, tasks)
-            cursors = tasks.create_task(node.services.cursors.run())
-            for partition in range(PARTITIONS):
-                self.step(partition, 10_000, node)
-            self.node = node
-            self._ready.set()
-            await self._ending.wait()
-            node.abort()
-            node.puller.cancel()
-            cursors.cancel()
-
-    async def stop(self) -> None:
-        self.node = None
-        self._ending.set()
-        assert self._task is not None
-        await self._task
-
-    def step(self, partition: int, count: int, node: Node | None = None) -> None:
-        """Read up to `count` more offsets of a partition."""
-        at = self.next[partition]
-        upto = min(at + count, self.log.next(partition))
-        records = [raw for raw in self.log.all[partition] if at <= raw.offset < upto]
-        self.next[partition] = upto
-        node = node or self.node
-        assert node is not None
-        node.tail.step(records, {partition: upto})
 
 
 class Client:
@@ -115,9 +47,7 @@ class Client:
         self.random = random
         self.session = Session()
         self.port: SimulatedPort | None = None
-        self.server: Server | None = None
-        self._feeder: asyncio.Task[None] | None = None
-        self._outbox: asyncio.Queue[Message] = asyncio.Queue()
+        self.line: Line | None = None
         self.begun: dict[str, Position] = {}
         self.got: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self.gaps: list[Gap] = []
@@ -125,36 +55,26 @@ class Client:
     async def connect(self, server: Server) -> None:
         await self.cut()
         assert server.node is not None
-        self.server = server
         self.port = SimulatedPort(server.node.services.low_water)
-        connection = self.port.connection = server.node.connect(self.port, USER)
-        assert connection is not None
+        self.line = Line(server, self.port, USER)
         resume = self.session.resume()
-        self._outbox = asyncio.Queue()
         for message in resume.messages:
-            self._outbox.put_nowait(message)
-        outbox = self._outbox
-
-        async def feed() -> None:
-            await open_conversation(connection, PROJECT, resume.after, self.client_id)
-            while not connection.is_gone:
-                await connection.receive(to_json(await outbox.get()))
-
-        self._feeder = asyncio.create_task(feed())
+            self.line.send(message)
+        self.line.open(PROJECT, resume.after, self.client_id)
 
     async def cut(self) -> None:
         """The connection breaks; what was on its way is lost."""
-        if self._feeder is not None:
-            self._feeder.cancel()
-            await asyncio.gather(self._feeder, return_exceptions=True)
-            self._feeder = None
-        if self.port is not None and self.port.connection is not None and self.server and self.server.node:
-            self.server.node.disconnect(self.port.connection)
-        self.port = None
+        if self.line is not None:
+            await self.line.cut()
+        self.line = self.port = None
         self.session.on_disconnected()
 
+    def _send(self, message: Message) -> None:
+        if self.line is not None:
+            self.line.send(message)
+
     def subscribe(self, channel: str) -> None:
-        self._outbox.put_nowait(self.session.subscribe(channel))
+        self._send(self.session.subscribe(channel))
 
     def read(self, count: int) -> int:
         """Read up to `count` messages; how many there were."""
@@ -176,7 +96,7 @@ class Client:
             case Gap():
                 self.gaps.append(item)
             case Ping():
-                self._outbox.put_nowait({"type": "pong"})
+                self._send({"type": "pong"})
             case Refused(channel, _, code) if code in ("history_unavailable", "unavailable"):
                 self.subscribe(channel)
             case Refused(channel, message, code):
@@ -265,7 +185,7 @@ class PlainClient(Client):
         return self.starts["broadcast"].offsets
 
     def subscribe(self, channel: str) -> None:
-        self._outbox.put_nowait({"type": "subscribe", "channel": channel})
+        self._send({"type": "subscribe", "channel": channel})
 
     def check(self, log: SimulatedLog, history: SimulatedHistory) -> None:
         """On its last connection it has everything since each subscription began, but for what was announced."""
@@ -298,7 +218,7 @@ class Phone(PlainClient):
             if message["type"] == "connection_established":
                 self.first = self.first or Position.parse(message["subscriptions"][0]["position"])
             elif message["type"] == "ping":
-                self._outbox.put_nowait({"type": "pong"})
+                self._send({"type": "pong"})
             elif "offset" in message:
                 self.had.add((message["partition"], message["offset"]))
             elif message["type"] == "gap":
@@ -350,7 +270,7 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
         )
         number += 1
     rights, cursors = SimulatedRights(log, LOOK_BACK), MemoryCursors()
-    servers = [Server(log, history, rights, cursors), Server(log, history, rights, cursors)]
+    servers = [Server(SETTINGS, log, history, rights, cursors) for _ in range(2)]
     for server in servers:
         server.start()
         await server.ready()
@@ -388,12 +308,12 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
                 history.available = not history.available
             case 17 if random.random() < 0.2:
                 for other in clients:
-                    if other.server is server:
+                    if other.line is not None and other.line.server is server:
                         await other.cut()
                 await server.stop()
                 server.start()
             case 18:
-                heartbeat(server)
+                server.heartbeat()
             case _:
                 client.read(random.choice([1, 3, 10, 50]))
         for _ in range(random.choice([0, 0, 1, 2, 10])):
@@ -414,14 +334,6 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
     for server in servers:
         await server.stop()
     return log, history, clients
-
-
-def heartbeat(server: Server) -> None:
-    assert server.node is not None
-    token = server.node.services.head.token
-    frame = message_frame(ping(0, token))
-    for connection in server.node.services.connections:
-        connection.ping(frame, token)
 
 
 async def come_to_rest(clients: list[Client], servers: list[Server]) -> None:
