@@ -58,7 +58,7 @@ async def url() -> AsyncIterator[str]:
 
 
 def shared(user: str = "ann") -> str:
-    return issue(SECRET, user, "", [], [], 60, int(time.time()))
+    return issue(SECRET, user, "", [], [], 3600, int(time.time()))
 
 
 @pytest.mark.parametrize(

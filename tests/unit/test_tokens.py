@@ -109,7 +109,7 @@ EXPECTED = Expected(audience="lastseen", issuer="https://issuer.example")
 
 
 def test_audience_and_issuer_are_checked_where_they_are_set() -> None:
-    good = issue(SECRET, "u1", "", [], [], 60, NOW, audience="lastseen", issuer="https://issuer.example")
+    good = issue(SECRET, "u1", "", [], [], 3600, NOW, audience="lastseen", issuer="https://issuer.example")
     assert verify(SECRET, good, EXPECTED).user_id == "u1"
     assert verify(SECRET, good).user_id == "u1"
     several = signed(aud=["other", "lastseen"], iss="https://issuer.example")
