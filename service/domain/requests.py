@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from sys import float_info
 from typing import Final, NamedTuple
 
 from lastseen.positions import Position
@@ -61,8 +61,11 @@ def unknown_type(message: ParsedMessage) -> ProtocolError:
 def _is_ref(ref: JsonValue) -> bool:
     if isinstance(ref, str):
         return len(ref) <= MAX_REF
-    # A number too large for a float is read as infinite, which could not be written back.
-    return ref is None or isinstance(ref, int) or (isinstance(ref, float) and isfinite(ref))
+    if isinstance(ref, bool):
+        return False
+    # A fraction too large for a float is read as infinite, which could not be written back; a whole number may
+    # have thousands of digits.
+    return ref is None or (isinstance(ref, int | float) and abs(ref) <= float_info.max)
 
 
 @dataclass(frozen=True, slots=True)
