@@ -27,11 +27,13 @@ class MemoryCursors:
         self._check()
         now = {}
         for key, position in moves.items():
-            stored = self._cursors.pop(key, None)
+            stored = self._cursors.get(key)
             now[key] = moved(None if stored is None else stored.position, position)
-            self._cursors[key] = Cursor(key.client_id, now[key], datetime.now(UTC))
+            if stored is None or stored.position != now[key]:
+                # The dictionary has them in the order of their last move.
+                self._cursors.pop(key, None)
+                self._cursors[key] = Cursor(key.client_id, now[key], datetime.now(UTC))
         for user in {key.user_id for key in moves}:
-            # The dictionary has them in the order of their last move.
             for key in [key for key in self._cursors if key.user_id == user][: -self._most]:
                 del self._cursors[key]
         return now

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from lastseen.positions import Position
 
 from service.domain.cursors import moved
 from service.domain.errors import Unavailable
-from service.ports import CursorKey, Cursors
+from service.ports import Cursor, CursorKey, Cursors
 
 _log = logging.getLogger(__name__)
 _BATCH: Final = 1_000
@@ -42,6 +43,22 @@ class CursorKeeper:
     async def store(self, key: CursorKey, position: Position) -> Position:
         """Move a cursor and say where it stands once that is durable. Raises HistoryUnavailable."""
         return (await self._cursors.move({key: position}))[key]
+
+    async def of_user(self, user_id: str) -> Sequence[Cursor]:
+        """A user's cursors, what waits here written before. Raises HistoryUnavailable."""
+        batch = {key: position for key, position in self._waiting.items() if key.user_id == user_id}
+        if batch:
+            await self._cursors.move(batch)
+            self._written(batch)
+        return await self._cursors.of_user(user_id)
+
+    async def delete(self, key: CursorKey) -> bool:
+        """Forget a cursor, what waits for it here included; whether there was one. Raises HistoryUnavailable."""
+        waited = self._waiting.get(key)
+        deleted = await self._cursors.delete(key)
+        if waited is not None:
+            self._written({key: waited})
+        return deleted or waited is not None
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""

@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 from lastseen.positions import Position
 
-from service.adapters.postgres.pool import answering
+from service.adapters.postgres.pool import Connection, answering
 from service.domain.cursors import moved
 from service.ports import Cursor, CursorKey
 
@@ -29,12 +29,14 @@ _MOVE: Final = """
     FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
     WHERE c."user" = new."user" AND c.client_id = new.client_id AND c.position <> new.position
 """
+# Two nodes that each begin one of a user's would each see only their own.
+_TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(hashtextextended('cursor ' || $1, 0))"
+_TOO_MANY: Final = 'SELECT "user", count(*) - $2 FROM cursor WHERE "user" = ANY($1) GROUP BY 1 HAVING count(*) > $2'
+# One that somebody moves just now has not rested, and waiting for it could be waiting for each other.
 _TRIM: Final = """
-    DELETE FROM cursor WHERE ("user", client_id) IN (
-        SELECT "user", client_id FROM (
-            SELECT "user", client_id, row_number() OVER (PARTITION BY "user" ORDER BY moved_at DESC, client_id) AS place
-            FROM cursor WHERE "user" = ANY($1)
-        ) ranked WHERE place > $2
+    DELETE FROM cursor WHERE "user" = $1 AND client_id IN (
+        SELECT client_id FROM cursor WHERE "user" = $1
+        ORDER BY moved_at, client_id DESC LIMIT $2 FOR UPDATE SKIP LOCKED
     )
 """
 _OF_USER: Final = 'SELECT client_id, position, moved_at FROM cursor WHERE "user" = $1 ORDER BY client_id'
@@ -62,8 +64,7 @@ class PostgresCursors:
                 stored = {CursorKey(row["user"], row["client_id"]): Position.parse(row["position"]) for row in rows}
                 now = {key: moved(stored.get(key), position) for key, position in moves.items()}
                 await connection.execute(_MOVE, users, clients, [position.token for position in now.values()])
-                if begun:
-                    await connection.execute(_TRIM, [row["user"] for row in begun], MOST_OF_A_USER)
+                await _trim(connection, sorted({row["user"] for row in begun}))
         return now
 
     async def of_user(self, user_id: str) -> Sequence[Cursor]:
@@ -74,3 +75,11 @@ class PostgresCursors:
     async def delete(self, key: CursorKey) -> bool:
         with answering():
             return await self._pool.fetchval(_DELETE, *key) is not None
+
+
+async def _trim(connection: Connection, users: Sequence[str]) -> None:
+    """Forget what these users have too many of, the ones that have rested longest first."""
+    for user in users:
+        await connection.execute(_TAKE_TURNS, user)
+    for user, surplus in await connection.fetch(_TOO_MANY, users, MOST_OF_A_USER):
+        await connection.execute(_TRIM, user, surplus)

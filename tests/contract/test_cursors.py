@@ -1,0 +1,143 @@
+"""The port `Cursors`: what the twin and Postgres promise alike."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+from lastseen.positions import Position
+
+from service.adapters.memory_cursors import MemoryCursors
+from service.adapters.postgres.cursors import MOST_OF_A_USER, PostgresCursors
+from service.adapters.postgres.pool import open_pool
+from service.domain.errors import HistoryUnavailable
+from service.embedded.free_ports import choose
+from service.ports import CursorKey, Cursors
+
+PHONE, BROWSER, NAMELESS = CursorKey("ann", "phone"), CursorKey("ann", "browser"), CursorKey("ann", "")
+BOB = CursorKey("bob", "phone")
+
+
+def at(*offsets: int, epoch: str = "e") -> Position:
+    return Position(epoch, dict(enumerate(offsets)))
+
+
+@dataclass
+class CursorsUnderTest:
+    """The cursors, as two nodes have them."""
+
+    one: Cursors
+    other: Cursors
+
+
+@pytest.fixture
+async def _twin_cursors() -> CursorsUnderTest:
+    twin = MemoryCursors(MOST_OF_A_USER)
+    return CursorsUnderTest(twin, twin)
+
+
+@pytest.fixture
+async def _real_cursors(database: str) -> AsyncIterator[CursorsUnderTest]:
+    async with open_pool(database) as pool, open_pool(database) as other:
+        yield CursorsUnderTest(PostgresCursors(pool), PostgresCursors(other))
+
+
+@pytest.fixture(params=["twin", "real"])
+def cursors(request: pytest.FixtureRequest) -> CursorsUnderTest:
+    """None begun yet."""
+    under_test: CursorsUnderTest = request.getfixturevalue(f"_{request.param}_cursors")
+    return under_test
+
+
+async def test_each_client_of_each_user_has_its_own(cursors: CursorsUnderTest) -> None:
+    before = datetime.now(UTC)
+    assert await cursors.one.find(PHONE) is None
+    moved = {PHONE: at(3, -1), NAMELESS: at(9, 9), BOB: at(0, 0)}
+    assert await cursors.one.move(moved) == moved
+    for key, position in moved.items():
+        assert await cursors.other.find(key) == position
+    assert await cursors.other.find(BROWSER) is None
+    mine = await cursors.other.of_user("ann")
+    assert [(cursor.client_id, cursor.position) for cursor in mine] == [("", at(9, 9)), ("phone", at(3, -1))]
+    assert all(abs((cursor.moved_at - before).total_seconds()) < 60 for cursor in mine)
+    assert await cursors.one.of_user("nobody") == []
+
+
+async def test_a_move_never_lowers(cursors: CursorsUnderTest) -> None:
+    await cursors.one.move({PHONE: at(5, 5)})
+    assert await cursors.other.move({PHONE: at(9, 1)}) == {PHONE: at(9, 5)}, "partition by partition"
+    assert await cursors.one.move({PHONE: at(0, 0)}) == {PHONE: at(9, 5)}
+    assert await cursors.other.move({PHONE: Position("e", {1: 7})}) == {PHONE: at(9, 7)}
+    assert await cursors.one.find(PHONE) == at(9, 7)
+
+
+async def test_another_epoch_says_nothing_of_this_one(cursors: CursorsUnderTest) -> None:
+    await cursors.one.move({PHONE: at(50, 50)})
+    assert await cursors.other.move({PHONE: at(2, 3, epoch="f")}) == {PHONE: at(2, 3, epoch="f")}
+    assert await cursors.one.find(PHONE) == at(2, 3, epoch="f")
+
+
+async def test_what_is_deleted_is_forgotten_alone(cursors: CursorsUnderTest) -> None:
+    await cursors.one.move({PHONE: at(5), BROWSER: at(6)})
+    assert await cursors.other.delete(PHONE)
+    assert not await cursors.one.delete(PHONE)
+    assert not await cursors.one.delete(BOB)
+    assert await cursors.one.find(PHONE) is None
+    assert await cursors.one.find(BROWSER) == at(6)
+    assert await cursors.one.move({PHONE: at(1)}) == {PHONE: at(1)}
+
+
+async def test_a_user_has_a_hundred_at_most(cursors: CursorsUnderTest) -> None:
+    assert MOST_OF_A_USER == 100
+    for number in range(100):
+        await cursors.one.move({CursorKey("ann", f"c{number:02}"): at(0)})
+    await cursors.one.move({BOB: at(0)})
+    await cursors.one.move({CursorKey("ann", "c00"): at(1), CursorKey("ann", "c01"): at(0)})
+    await cursors.one.move({CursorKey("ann", "new"): at(0)})
+    names = [cursor.client_id for cursor in await cursors.one.of_user("ann")]
+    assert len(names) == 100
+    assert {"new", "c00"} <= {*names}
+    assert "c01" not in names, "named again at the same place it has rested longest"
+    assert await cursors.one.find(BOB) == at(0)
+
+
+async def test_nodes_that_begin_cursors_at_once_leave_a_hundred(cursors: CursorsUnderTest) -> None:
+    await cursors.one.move({CursorKey("ann", f"old{number}"): at(0) for number in range(98)})
+    sides = [cursors.one, cursors.other]
+    await asyncio.gather(*(sides[n % 2].move({CursorKey("ann", f"n{n}"): at(0), BOB: at(n)}) for n in range(12)))
+    names = {cursor.client_id for cursor in await cursors.one.of_user("ann")}
+    assert len(names) == 100
+    assert {f"n{n}" for n in range(12)} <= names
+
+
+async def test_moves_of_two_nodes_lose_nothing_and_wait_for_nobody_in_turn(cursors: CursorsUnderTest) -> None:
+    random = Random(4)
+    keys = [CursorKey(user, client) for user in ("ann", "bob", "cid") for client in "abcdefgh"]
+    expected: dict[CursorKey, Position] = {}
+    batches: list[dict[CursorKey, Position]] = []
+    for _ in range(60):
+        chosen = random.sample(keys, random.randint(1, len(keys)))  # in any order
+        batches.append({key: at(random.randrange(1000), random.randrange(1000)) for key in chosen})
+        for key, position in batches[-1].items():
+            expected[key] = expected[key].raised(position) if key in expected else position
+    sides = [cursors.one, cursors.other]
+    answers = await asyncio.gather(*(sides[n % 2].move(batch) for n, batch in enumerate(batches)))
+    for batch, answer in zip(batches, answers, strict=True):
+        assert all(answer[key].raised(position) == answer[key] for key, position in batch.items())
+    assert {key: await cursors.one.find(key) for key in keys} == expected
+
+
+async def test_without_postgres_they_can_t_be_had_now() -> None:
+    (port,) = choose(1)
+    async with open_pool(f"postgresql://127.0.0.1:{port}/none") as pool:
+        away = PostgresCursors(pool)
+        twin = MemoryCursors()
+        twin.available = False
+        for cursors in (away, twin):
+            for call in (cursors.find(PHONE), cursors.move({PHONE: at(1)}), cursors.of_user("ann")):
+                with pytest.raises(HistoryUnavailable):
+                    await call
+            with pytest.raises(HistoryUnavailable):
+                await cursors.delete(PHONE)
