@@ -19,9 +19,10 @@ PROBLEM_TYPE: Final = "application/problem+json"
 
 Schema = Mapping[str, Any]
 
+_ENTRY: Final = "(0|[1-9][0-9]{0,9})=(-1|0|[1-9][0-9]{0,18})"
 POSITION: Final[Schema] = {
     "type": "string",
-    "pattern": r"^(earliest|[a-z0-9]{1,16}:((0|[1-9][0-9]{0,9})=(-1|0|[1-9][0-9]{0,18})(,|$))*)$",
+    "pattern": f"^({EARLIEST_TOKEN}|[a-z0-9]{{1,16}}:({_ENTRY}(,{_ENTRY})*)?)$",
     "description": f"A position: a token that the server gave, or `{EARLIEST_TOKEN}` for everything held.",
     "examples": ["k3f9:0=1523,1=88"],
 }

@@ -19,6 +19,7 @@ CHECKS = (
     "content_type_conformance",
     "response_headers_conformance",
     "response_schema_conformance",
+    "negative_data_rejection",
     "ignored_auth",
     "unsupported_method",
 )
