@@ -251,8 +251,8 @@ class HeldRights(NamedTuple):
     members: Sequence[Member]
     tasks: Sequence[Task]
     """The newest, every claim of each."""
-    all_tasks: bool
-    """Whether there are no others."""
+    others: Sequence[str] | None
+    """The ids of all other tasks; None where they are too many."""
 
 
 class HeldTask(NamedTuple):

@@ -15,7 +15,7 @@ from service.node.tail import Start, TailStart
 from service.ports import Clock, HeldRights, History, RightsLoader
 from tests.service_process import SECRET
 
-NOTHING_HELD = HeldRights({}, (), (), (), all_tasks=True)
+NOTHING_HELD = HeldRights({}, (), (), (), others=())
 
 
 def outside_of(

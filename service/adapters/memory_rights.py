@@ -58,7 +58,7 @@ class MemoryRights:
         ids = dict.fromkeys(claim.id for claim in sorted(claims, key=lambda claim: claim.fixed_by.appended_at))
         newest = list(ids)[-tasks:] if tasks else []
         found = [claim for id_ in newest for claim in self._rights.claims(id_)]
-        return HeldRights(dict(self._next), projects, members, found, len(newest) == len(ids))
+        return HeldRights(dict(self._next), projects, members, found, list(ids)[: len(ids) - len(newest)])
 
     async def task(self, task_id: str) -> HeldTask:
         self._check()

@@ -14,6 +14,7 @@ from lastseen.channels import is_id
 from lastseen.names import Role
 from pydantic_core import from_json
 
+from service.domain.heard import Heard
 from service.domain.records import Record
 from service.domain.stamps import Stamp, stamp_of
 from service.domain.tasks import STATE_AFTER, STATES_TOLD, Task, TaskState, with_claim
@@ -78,8 +79,8 @@ class Rights:
     """What the records of an epoch, and what was loaded before them, say of rights.
 
     Projects and members are all kept. Of tasks, at most `tasks`: beyond, the one heard of least recently
-    is forgotten. From then on, and where not all were loaded, a task may be known in part: `task` is None
-    until `learn` was told what the projection holds of it.
+    is forgotten. What of it comes later is a part of what there is: `task` is None until `learn` was told what the
+    projection holds. So it is with what was not loaded. Of a task that was never heard of, what comes is all.
     """
 
     def __init__(self, epoch: int, tasks: int = REMEMBERED_TASKS) -> None:
@@ -88,27 +89,40 @@ class Rights:
         self._projects: dict[str, Project] = {}
         self._members: dict[str, dict[str, Member]] = {}
         self._tasks: OrderedDict[str, _Known] = OrderedDict()
-        self._all_tasks = True
+        self._forgot: Heard | None = Heard()
+        """The tasks that there are and that are not kept; None where they can't be told."""
+        self._pinned: set[str] = set()
         self._forgotten: dict[int, int] = {}
         self.strays = 0
         """Records that named another project than their task's, and counted for nothing."""
 
-    @property
-    def knows_all_tasks(self) -> bool:
-        """Whether a task that is not known here has no event."""
-        return self._all_tasks
+    def is_unheard_of(self, task_id: str) -> bool:
+        """Whether the task surely has no event up to where this has read."""
+        return task_id not in self._tasks and self._forgot is not None and task_id not in self._forgot
 
     def load(
-        self, projects: Iterable[Project], members: Iterable[Member], tasks: Iterable[Task], *, all_tasks: bool
+        self,
+        projects: Iterable[Project],
+        members: Iterable[Member],
+        tasks: Iterable[Task],
+        *,
+        others: Iterable[str] | None,
     ) -> None:
-        """Begin with what a projection holds, before any record. `all_tasks`: whether it holds no others."""
+        """Begin with what a projection holds, before any record.
+
+        `others` are the ids of the tasks that it holds beside these, None where they are not told.
+        """
         self._projects.update((project.id, project) for project in projects)
         for member in members:
             self._members.setdefault(member.project, {})[member.user] = member
         for task in tasks:
             known = self._tasks.get(task.id)
             self._keep(task.id, with_claim(known.claims if known else (), task), whole=True)
-        self._all_tasks = self._all_tasks and all_tasks
+        if others is None:
+            self._forgot = None
+        elif self._forgot is not None:
+            for id_ in others:
+                self._forgot.add(id_)
 
     def apply(self, record: Record) -> Change | None:
         """Learn from a record that is readable and not void, each partition's in order. Never raises."""
@@ -127,6 +141,14 @@ class Rights:
             elif record.type not in _TELLING_TYPES and (best.started or self._is_later(record, best.fixed_by)):
                 return None
         return self._apply_task(task, project, user, known, record)
+
+    def pin(self, task_id: str) -> None:
+        """Never forget this task: somebody watches it, whose right to that may end at any record."""
+        self._pinned.add(task_id)
+
+    def unpin(self, task_id: str) -> None:
+        """Nobody watches it any more."""
+        self._pinned.discard(task_id)
 
     def role_of(self, project: str, user: str) -> Role | None:
         """The user's role, by the log alone."""
@@ -213,7 +235,7 @@ class Rights:
         after = with_claim(before, said)
         if after == before:
             return None
-        whole = self._all_tasks if known is None else known.whole
+        whole = self.is_unheard_of(task) if known is None else known.whole
         self._keep(task, after, whole)
         best = after[0]
         if before and before[0][:3] == best[:3]:
@@ -230,9 +252,15 @@ class Rights:
             self._tasks.move_to_end(task)
             return
         self._tasks[task] = _Known(claims, whole)
-        if len(self._tasks) > self._most_tasks:
-            _, forgotten = self._tasks.popitem(last=False)
-            self._all_tasks = False
+        for _ in range(len(self._tasks)):
+            if len(self._tasks) - len(self._pinned) <= self._most_tasks:
+                return
+            oldest, forgotten = self._tasks.popitem(last=False)
+            if oldest in self._pinned:
+                self._tasks[oldest] = forgotten
+                continue
+            if self._forgot is not None:
+                self._forgot.add(oldest)
             for claim in forgotten.claims:
                 for stamp in (claim.fixed_by, claim.changed_by):
                     if stamp is not None and stamp.epoch == self._epoch:

@@ -356,11 +356,10 @@ class Connection:
             self.answer(messages.token_expiring(self.identity.expires_at))
 
     def renew(self, identity: Identity) -> None:
-        """Go on as the same user with another token; what it no longer grants ends."""
+        """Go on as the same user with another token."""
         self.identity = identity
         self._take(Input.RENEWED)
         self.node.heartbeat.expire(self)
-        self.judge_again(self.subscriptions.channels, "token")
 
     # What is written, and the end.
 

@@ -1,6 +1,6 @@
 """The connections of one node, by what they are looked for."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -9,10 +9,17 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 
+def _nothing(_: str) -> None:
+    """Nobody wants to know."""
+
+
 class Connections:
     """By id, by user, and by the channels that they have subscribed to, live or catching up."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Callable[[str], None] = _nothing, ended: Callable[[str], None] = _nothing) -> None:
+        """`began` and `ended` are told of each channel that gets its first subscription, or loses its last."""
+        self._began = began
+        self._ended = ended
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, set[Connection]] = {}
         self._by_channel: dict[str, set[Connection]] = {}
@@ -47,11 +54,16 @@ class Connections:
 
     def watch(self, channel: str, connection: "Connection") -> None:
         """It has subscribed to a channel."""
-        self._by_channel.setdefault(channel, set()).add(connection)
+        watching = self._by_channel.get(channel)
+        if watching is None:
+            watching = self._by_channel[channel] = set()
+            self._began(channel)
+        watching.add(connection)
 
     def unwatch(self, channel: str, connection: "Connection") -> None:
         """It has not, or no longer."""
-        _discard(self._by_channel, channel, connection)
+        if _discard(self._by_channel, channel, connection):
+            self._ended(channel)
 
     def of_user(self, user: str) -> "Iterable[Connection]":
         """The connections of a user."""
@@ -62,9 +74,13 @@ class Connections:
         return list(self._by_channel.get(channel, ()))
 
 
-def _discard(index: "dict[K, set[Connection]]", key: K, connection: "Connection") -> None:
+def _discard(index: "dict[K, set[Connection]]", key: K, connection: "Connection") -> bool:
+    """Whether it was the last under this key."""
     found = index.get(key)
-    if found is not None:
-        found.discard(connection)
-        if not found:
-            del index[key]
+    if found is None:
+        return False
+    found.discard(connection)
+    if found:
+        return False
+    del index[key]
+    return True

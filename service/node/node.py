@@ -60,7 +60,7 @@ class Node:
             settle_seconds=settings.settle_seconds,
             trust_claims=settings.trust_project_claims,
         )
-        connections = Connections()
+        connections = Connections(rights.watched, rights.unwatched)
         fanout: Fanout[Connection] = Fanout()
         replay = Replay(window, head, log, history, epoch, settings.look_back)
         cursors = CursorKeeper(outside.cursors)
@@ -127,6 +127,8 @@ class Node:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while self.connections:
                     await self._left.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
                 await self.services.cursors.flush()
 
     def abort(self) -> None:

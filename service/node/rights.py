@@ -1,12 +1,15 @@
 """What this node knows of rights: loaded once, then from its own tail; an old task is asked for."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record
 from service.domain.rights import Change, Rights
 from service.domain.tasks import Task
 from service.ports import HeldRights, RightsLoader
+
+_TASK: Final = "task:"
 
 
 class KnownRights:
@@ -15,7 +18,7 @@ class KnownRights:
     def __init__(self, rights: Rights, loader: RightsLoader, held: HeldRights) -> None:
         self.rights = rights
         self._loader = loader
-        rights.load(held.projects, held.members, held.tasks, all_tasks=held.all_tasks)
+        rights.load(held.projects, held.members, held.tasks, others=held.others)
         # What lies below is in what was loaded; to fold it once more would bring back what was taken since.
         self._loaded: Mapping[int, int] = dict(held.next)
 
@@ -24,6 +27,16 @@ class KnownRights:
         if record.offset < self._loaded.get(record.partition, 0):
             return None
         return self.rights.apply(record)
+
+    def watched(self, channel: str) -> None:
+        """Somebody watches a channel now."""
+        if channel.startswith(_TASK):
+            self.rights.pin(channel.removeprefix(_TASK))
+
+    def unwatched(self, channel: str) -> None:
+        """Nobody does any more."""
+        if channel.startswith(_TASK):
+            self.rights.unpin(channel.removeprefix(_TASK))
 
     def known(self, task: str) -> Task | None:
         """What is known without asking anybody."""
@@ -35,7 +48,7 @@ class KnownRights:
         Raises HistoryUnavailable where only Postgres could tell and does not answer, or is behind.
         """
         found = self.rights.task(task)
-        if found is not None or self.rights.knows_all_tasks:
+        if found is not None or self.rights.is_unheard_of(task):
             return found
         held = await self._loader.task(task)
         if not self.rights.learn(task, held.claims, held.next):

@@ -172,7 +172,7 @@ async def test_it_holds_what_the_pure_fold_makes_of_the_log(projected: RightsUnd
         await projected.project(upto)
         held = await projected.loader.load(10 * TASKS)
         assert {number: held.next.get(number, 0) for number in ends} == upto
-        assert held.all_tasks
+        assert held.others == []
         assert same(held, await folded(projected.log, upto))
 
 
@@ -184,8 +184,9 @@ async def test_the_newest_tasks_are_loaded_and_any_is_found(projected: RightsUnd
     await projected.project()
     held = await projected.loader.load(2)
     assert len({task.id for task in held.tasks}) == 2
-    assert not held.all_tasks
-    assert (await projected.loader.load(6)).all_tasks
+    assert held.others is not None
+    assert set(held.others) == {f"t{number}" for number in range(6)} - {task.id for task in held.tasks}
+    assert (await projected.loader.load(6)).others == []
     assert (await projected.loader.load(0)).tasks == []
     found = await projected.loader.task("t0")
     assert [(task.user, task.ended) for task in found.claims] == [("u0", True)]

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +24,6 @@ from service.domain.errors import LogUnavailable, TooManyCommands
 from service.domain.identity import Identity
 from service.domain.records import Record, read_record
 from service.node.commands import Commander
-from service.ports import TaskFacts
 from service.settings import Settings
 from tests.raw import raw_of, task_event
 from tests.simulation import simulate
@@ -32,6 +31,13 @@ from tests.simulation import simulate
 SETTINGS = Settings(command_deadline_seconds=10, max_waiting_commands=4)
 USERS = [Identity(name, "", frozenset(), frozenset(), 2**40) for name in ("ann", "bob")]
 Key = tuple[str, str]
+
+
+class Facts(NamedTuple):
+    """What the log says of a task."""
+
+    project: str | None
+    ended: bool
 
 
 class Flaky(MemoryCommands):
@@ -124,7 +130,7 @@ class Node:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._facts = TaskFacts(None, "ann", ended=False)
+        self._facts = Facts(None, ended=False)
         clock: Any = SimpleNamespace(now_ms=lambda: int(asyncio.get_running_loop().time() * 1000))
         self.commander = Commander(world.commands, self, self, clock, SETTINGS)
 
@@ -132,7 +138,7 @@ class Node:
         await asyncio.sleep(self._world.random.choice([0, 0.01]))
         return True
 
-    async def find(self, _: str) -> TaskFacts:
+    async def find(self, _: str) -> Facts:
         return self._facts
 
     async def tail(self) -> None:

@@ -115,7 +115,7 @@ def test_reading_on_from_what_was_loaded_is_like_having_read_it_all(
         [found for p in ("p", "q") if (found := before.project(p))],
         [member for p in ("p", "q") for member in before.members(p)],
         [claim for task in TASKS for claim in before.claims(task)],
-        all_tasks=True,
+        others=(),
     )
     # What was read already may come again, as long as nothing is left out.
     for record in order[data.draw(st.integers(0, cut)) :]:
@@ -131,7 +131,7 @@ def test_a_task_learned_in_two_parts_is_the_task_learned_at_once(
     cut = data.draw(st.integers(0, len(order)))
     projection = folded(order[: data.draw(st.integers(cut, len(order)))])
     node = Rights(1)
-    node.load((), (), (), all_tasks=False)
+    node.load((), (), (), others=None)
     for record in order[cut:]:
         node.apply(record)
     whole = folded(order)

@@ -143,3 +143,17 @@ async def test_who_may_act_on_a_task(bench: Bench) -> None:
     assert await bench.access.may_execute(ANN, "t") is True
     bench.log.available = False
     assert isinstance(await bench.access.may_execute(BOB, "t"), Unavailable), "it may have been given a moment ago"
+
+
+async def test_a_task_that_somebody_watches_is_not_forgotten() -> None:
+    bench = Bench(tasks=1)
+    await bench.load()
+    bench.known.watched("task:t")
+    await bench.append(START, *(task_event(f"other-{n}", "task_started", project_id="q") for n in range(5)))
+    assert bench.known.known("t") is not None
+    assert bench.known.known("other-4") is not None, "never heard of before, so what has come is all"
+    assert bench.known.known("other-3") is None
+    bench.known.unwatched("task:t")
+    await bench.append(task_event("another", "task_started", project_id="q"))
+    await bench.append(task_event("yet-another", "task_started", project_id="q"))
+    assert bench.known.known("t") is None

@@ -47,7 +47,7 @@ class Bench:
         starts = dict.fromkeys(range(4), 0)
         window = Window(starts, 1_000_000)
         self.projection = projection or Asked(self.log)
-        self.rights = KnownRights(Rights(1), self.projection, NOTHING_HELD._replace(all_tasks=False))
+        self.rights = KnownRights(Rights(1), self.projection, NOTHING_HELD._replace(others=None))
         head = Head(window, "e")
         access = LogAccess(self.rights, head, self.log, settle_seconds=0.05, trust_claims=False)
         start = TailStart(starts, starts, {p: LookBack() for p in starts})

@@ -237,7 +237,7 @@ def test_a_forgotten_task_is_unknown_until_the_projection_was_asked() -> None:
 
 def test_what_is_known_in_part_is_not_told_before_the_rest_is_learned() -> None:
     rights = Rights(1)
-    rights.load((), (), (), all_tasks=False)
+    rights.load((), (), (), others=None)
     change = rights.apply(record_of(5, *task("task_output", "eve")[:1], **task("task_output", "eve")[1]))
     assert change is not None
     assert change.kind is ChangeKind.STATE, "nobody is judged by it"
@@ -256,7 +256,7 @@ def test_reading_the_topic_again_in_a_later_epoch_brings_nobody_back() -> None:
     for record in log:
         rights.apply(record)
     later = Rights(2)
-    later.load([p for p in [rights.project("p")] if p], rights.members("p"), (), all_tasks=True)
+    later.load([p for p in [rights.project("p")] if p], rights.members("p"), (), others=())
     for record in log:
         assert later.apply(record) is None
     assert later.members("p") == rights.members("p")

@@ -18,7 +18,9 @@ _TASKS: Final = f"""
     SELECT {TASKS.columns} FROM task t
     WHERE t.id IN (SELECT id FROM task ORDER BY fixed_ms DESC, id DESC LIMIT $1) ORDER BY t.fixed_ms
 """  # noqa: S608
-_MORE_TASKS: Final = "SELECT count(*) > $1 FROM (SELECT FROM task LIMIT $1 + 1) t"
+_OTHERS: Final = "SELECT DISTINCT id FROM task EXCEPT SELECT unnest($1::text[]) LIMIT $2"
+_MOST_OTHERS: Final = 1_000_000
+"""Ids that are read when a node starts; where there are more, it asks about every task that it has not heard of."""
 _TASK: Final = f"SELECT {TASKS.columns} FROM task t WHERE t.id = $1"  # noqa: S608
 
 
@@ -35,13 +37,15 @@ class PostgresRights:
                 self._pool.acquire() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                newest = await connection.fetch(_TASKS, tasks)
+                newest = [task_of(row) for row in await connection.fetch(_TASKS, tasks)]
+                ids = list({task.id for task in newest})
+                others = await connection.fetch(_OTHERS, ids, _MOST_OTHERS + 1)
                 return HeldRights(
                     await self._next(connection),
                     [project_of(row) for row in await connection.fetch(_PROJECTS)],
                     [member_of(row) for row in await connection.fetch(_MEMBERS)],
-                    [task_of(row) for row in newest],
-                    all_tasks=not await connection.fetchval(_MORE_TASKS, len(newest)),
+                    newest,
+                    others=None if len(others) > _MOST_OTHERS else [row["id"] for row in others],
                 )
 
     async def task(self, task_id: str) -> HeldTask:

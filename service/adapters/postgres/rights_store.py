@@ -127,7 +127,7 @@ class RightsStore:
             else (),
             [member_of(row) for row in await connection.fetch(_MEMBERS_TOUCHED, *_columns(members))] if members else (),
             [task_of(row) for row in await connection.fetch(_TASKS_TOUCHED, sorted(tasks))] if tasks else (),
-            all_tasks=True,
+            others=(),
         )
         changed_projects: set[str] = set()
         changed_tasks: set[str] = set()

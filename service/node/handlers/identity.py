@@ -23,3 +23,8 @@ async def authenticate(connection: Connection, request: Authenticate) -> None:
         return
     connection.renew(identity)
     connection.answer(messages.authentication_result(identity.expires_at, request.ref))
+    doubtful = [channel for channel in connection.subscriptions.channels if not connection.still_may(channel)]
+    if doubtful:
+        for channel, verdict in (await connection.node.access.judge(identity, doubtful)).items():
+            if verdict is not True and channel in connection.subscriptions:
+                connection.unsubscribe(channel, "token")
