@@ -116,6 +116,29 @@ async def test_everything_acknowledged_is_there_before_it_was_copied(node: NodeP
             assert place["offset"] in [event["offset"] for event in answer["events"]]
 
 
+async def test_pages_lose_nothing_while_all_moves(node: NodeProcess, ground: Ground) -> None:
+    published = 300
+
+    async def publish() -> None:
+        for begin in range(0, published, 10):
+            await node.publish(*(output("moving", number) for number in range(begin, begin + 10)))
+
+    async def read() -> list[Message]:
+        events: list[Message] = []
+        query: dict[str, Any] = {}
+        while not events or events[-1]["data"]["number"] != published - 1:
+            answer = await page(node, channel=["task:moving", "task:t"], limit=7, type=["task_output"], **query)
+            events += [event for event in answer["events"] if event["task_id"] == "moving"]
+            query["after"] = answer["next"]
+        return events
+
+    async with ground.log_writer(), asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish())
+        readers = [tasks.create_task(read()) for _ in range(2)]
+    for reader in readers:
+        assert numbers(reader.result()) == list(range(published))
+
+
 async def test_everything_is_there_once_it_was_copied(node: NodeProcess, ground: Ground) -> None:
     async with ground.log_writer():
         connection = await asyncpg.connect(ground.database_url)
