@@ -116,8 +116,7 @@ class EventHistory:
             until = starts_at(await self._offsets_at(range_.until_ms), _next(heads))
             top = {p: min(offset, until[p]) for p, offset in top.items()}
         if range_.since_ms is not None:
-            since = starts_at(await self._offsets_at(range_.since_ms), _next(heads))
-            bottom = {p: offset + 1 for p, offset in since.items()}
+            bottom = _next((await self.since(range_.since_ms)).offsets)
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
         descent = Descent(self._window, self._replay, self._history, wanted, top, bottom, deadline)
         records: list[Record] = []
@@ -160,6 +159,23 @@ class EventHistory:
                     break
         yield self._head.token_of(reached)
 
+    async def since(self, ms: int) -> Position:
+        """The position behind which lies what was appended at a time (ms since 1970) or later."""
+        heads = self._window.heads()
+        return Position(self._head.epoch, starts_at(await self._offsets_at(ms), _next(heads)))
+
+    async def last(self, wanted: Wanted, count: int) -> Position:
+        """The position behind which lie the last `count` events, by their times of appending, or all where there are
+        fewer; where looking for them takes too long, those found by then."""
+        earliest = (await self._replay.begin(EARLIEST)).cursor
+        top = self._window.heads()
+        deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
+        descent = Descent(self._window, self._replay, self._history, wanted, top, _next(earliest), deadline)
+        for _ in range(count):
+            if await descent.take() is None:
+                break
+        return Position(self._head.epoch, _joined(earliest, descent.rest))
+
     async def _bounds(self, range_: Range) -> tuple[dict[int, int], dict[int, int], Gap | None]:
         """Where a range begins and up to where it can be read now, and what is missing at its beginning."""
         await self._settle()
@@ -170,8 +186,7 @@ class EventHistory:
             earliest = self._head.token_of(lost.earliest)
             gap = Gap(gap.requested if gap else beginning.asked, earliest, lost.reason)
         if range_.since_ms is not None:
-            since = starts_at(await self._offsets_at(range_.since_ms), _next(heads))
-            cursor = _joined(cursor, since)
+            cursor = _joined(cursor, (await self.since(range_.since_ms)).offsets)
         upto = heads
         if range_.before is not None:
             last = await self._replay.begin(range_.before)
@@ -222,5 +237,5 @@ def _joined(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     return {p: max(offset, other[p]) for p, offset in one.items()}
 
 
-def _next(heads: Mapping[int, int]) -> dict[int, int]:
-    return {p: offset + 1 for p, offset in heads.items()}
+def _next(offsets: Mapping[int, int]) -> dict[int, int]:
+    return {p: offset + 1 for p, offset in offsets.items()}

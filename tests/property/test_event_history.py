@@ -157,3 +157,21 @@ async def test_a_stream_is_all_pages_at_once(seed: int) -> None:
     begun = [record for part in first[:-1] if not isinstance(part, Gap | str) for record in part]
     assert len(begun) == min(3, len(found))
     assert by_partition([*begun, *rest.records]) == by_partition(found)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_last_lie_behind_their_position(seed: int) -> None:
+    past = Past(seed, window_bytes=past_bytes(seed))
+    past.fill(120)
+    await past.move()
+    wanted = some(past)
+    newest = (await past.history.backward(wanted, Range(), 1_000)).records
+    for count in (1, 5, 40, 1_000):
+        position = await past.history.last(wanted, count)
+        page = await past.history.forward(wanted, Range(after=position), 1_000)
+        assert page.gap is None
+        assert by_partition(list(page.records)) == by_partition(list(newest[:count]))
+    time = past.random.choice(past.records).appended_at
+    page = await past.history.forward(wanted, Range(since_ms=time), 1_000)
+    after = await past.history.forward(wanted, Range(after=await past.history.since(time)), 1_000)
+    assert (after.records, after.gap) == (page.records, None)
