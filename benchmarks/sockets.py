@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from lastseen.positions import EARLIEST_TOKEN
 
@@ -29,6 +30,8 @@ def connect(host: str, port: int, token: str) -> socket.socket:
     if not head.startswith(b"HTTP/1.1 101"):
         raise RuntimeError(f"the node did not accept the connection: {head[:300]!r}")
     await_message(connection, "connection_established")
+    # Behind what came while away, of which there is nothing.
+    await_message(connection, "ping")
     return connection
 
 
@@ -49,15 +52,20 @@ def send(connection: socket.socket, message: Mapping[str, object]) -> None:
 
 
 def await_message(connection: socket.socket, type_: str) -> None:
-    """Read the next message, byte for byte. Raises RuntimeError when it is of another type."""
+    """Read messages, byte for byte, up to the next of that type. Raises RuntimeError for an error."""
+    while (message := _message(connection)).get("type") != type_:
+        if message.get("type") == "error":
+            raise RuntimeError(f"the node said, instead of {type_}: {message}")
+
+
+def _message(connection: socket.socket) -> dict[str, Any]:
     size = _exactly(connection, 2)[1]
     if size == 126:
         size = int.from_bytes(_exactly(connection, 2))
     elif size == 127:
         size = int.from_bytes(_exactly(connection, 8))
-    message = _exactly(connection, size)
-    if json.loads(message).get("type") != type_:
-        raise RuntimeError(f"the node said, instead of {type_}: {message[:300]!r}")
+    message: dict[str, Any] = json.loads(_exactly(connection, size))
+    return message
 
 
 def receive_until(connection: socket.socket, word: bytes) -> list[bytes]:
