@@ -175,6 +175,8 @@ class Connection:
                 starts=starts,
             )
         )
+        # An end that came near while the beginning was looked for could not be told before.
+        self.node.heartbeat.expire(self)
         return True
 
     def begin_live(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
