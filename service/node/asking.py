@@ -38,6 +38,7 @@ class Asking:
     def __init__(self, post: Callable[[Question | Answer], None], count: Callable[[About], Counts]) -> None:
         self._post = post
         self._count = count
+        self._counted: dict[About, Counts] = {}
         self._number = 0
         self._open: dict[int, Asked] = {}
 
@@ -59,9 +60,16 @@ class Asking:
             del self._open[number]
         return asked
 
+    def forget_counts(self) -> None:
+        """What is counted from now on may be another number; until then each thing is counted once."""
+        self._counted.clear()
+
     def question(self, incarnation: str, question: Question, live: Live) -> None:
         """A question has come: answer it, and learn from one's own who has to answer."""
-        self._post(Answer(incarnation, question.asker, question.number, self._count(question.about)))
+        counts = self._counted.get(question.about)
+        if counts is None:
+            counts = self._counted[question.about] = self._count(question.about)
+        self._post(Answer(incarnation, question.asker, question.number, counts))
         asked = self._open.get(question.number)
         if asked is not None and question.asker == incarnation:
             asked.nodes = live

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from lastseen.record import encode
 
-from service.domain.errors import LogUnavailable, OffsetsGone, Unavailable
+from service.domain.errors import LastseenError, LogUnavailable, OffsetsGone, Unavailable
 from service.domain.presence import Announce, Decide, Duty, Forget, NodeCounts
 from service.domain.presence import Presence as Fold
 from service.domain.presence_counts import NodeTotal, Total, count, total
@@ -25,11 +25,15 @@ from service.ports import Clock, EventLog, PresenceLog, PresenceRecord
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
-_DUTIES: Final = 500
+_DUTIES: Final = 200
 """Events that one step appends."""
 _STEP: Final = 500
 """Records that one step of the event loop applies."""
 _RETRY_SECONDS: Final = 1.0
+
+
+class _GivenUp(LastseenError):
+    """The other nodes have forgotten this one."""
 
 
 class Presence:
@@ -158,8 +162,9 @@ class Presence:
                         batch = await reader.read()
                         is_away = False
                         await self._apply(batch.records, batch.next)
-            except OffsetsGone as error:
-                _log.warning("the presence topic is another one, it is read from its beginning: %s", error)
+            except (OffsetsGone, _GivenUp) as error:
+                # Whoever was away for long may have missed tombstones too: they are not kept for ever.
+                _log.warning("presence is read anew from its beginning: %s", error)
                 self._fold = Fold(self._lease_ms)
                 self._next, self._is_loaded = None, False
                 self._outbox.rejoin(self._new_incarnation())
@@ -171,6 +176,7 @@ class Presence:
 
     async def _apply(self, records: Sequence[PresenceRecord], next_: int) -> None:
         for at in range(0, len(records), _STEP):
+            self._asking.forget_counts()
             for record in records[at : at + _STEP]:
                 if record.offset >= self._end:
                     self._loaded()
@@ -181,9 +187,8 @@ class Presence:
         if next_ >= self._end:
             self._loaded()
         if self._is_lost:
-            _log.warning("the other nodes had given this one up for lost: it joins them anew")
             self._is_lost = False
-            self._outbox.rejoin(self._new_incarnation())
+            raise _GivenUp("the other nodes had given this one up for lost, and it joins them anew")
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 

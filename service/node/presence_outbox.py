@@ -20,7 +20,7 @@ from service.node.held import Held
 from service.ports import PresenceLog
 
 _log = logging.getLogger(__name__)
-_BATCH: Final = 500
+_BATCH: Final = 200
 MAX_MAIL: Final = 1000
 """Questions and answers that wait to be written; when there are more the oldest goes, its asker no longer waits."""
 RENEWALS: Final = 3
