@@ -38,6 +38,8 @@ class Publisher:
         self._read_back = read_back
         self._max_event_bytes = max_event_bytes
         self._unread = Unread(read_back)
+        self.appended = 0
+        """Events that the log has taken from here."""
         # What this node has appended the start of but perhaps not yet read back.
         self._started: OrderedDict[str, _Start] = OrderedDict()
 
@@ -83,6 +85,7 @@ class Publisher:
         except BaseException:
             self._unread.fail(key for key, _ in new.values())
             raise
+        self.appended += len(places)
         for (index, (key, _)), place in zip(new.items(), places, strict=True):
             self._unread.end(key, place)
             answers[index] = Published(key[1], place, duplicate=False)

@@ -31,6 +31,11 @@ class Puller:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    @property
+    def running(self) -> int:
+        """How many catch-ups are under way."""
+        return len(self._running)
+
     def cancel(self) -> None:
         """End them all."""
         for task in self._running:

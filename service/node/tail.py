@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from service.domain.duplicates import LookBack
@@ -107,6 +108,15 @@ async def _find_start(log: EventLog, history: History, settings: Settings, right
     return TailStart(read, serve, look_backs)
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a tail has done with the records that it has read."""
+
+    delivered: int = 0
+    void: int = 0
+    unreadable: int = 0
+
+
 class Tail:
     """Reads every partition and applies what it reads, step by step."""
 
@@ -130,6 +140,7 @@ class Tail:
         self._enforcer = enforcer
         self._fanout = fanout
         self._notes = notes
+        self.counts = Counts()
 
     def first_of(self, partition: int, id_: str) -> int | None:
         """The offset of the record that one with this id, appended now, would be a duplicate of."""
@@ -177,10 +188,13 @@ class Tail:
             try:
                 record = read_record(raw)
             except Unreadable as error:
+                self.counts.unreadable += 1
                 _log.warning("record %d:%d passed over (%s): %s", partition, raw.offset, error.reason, error)
                 continue
             void = self._look_backs[partition].judge(record)
-            if void is None and raw.offset >= window.next(partition):
+            if void is not None:
+                self.counts.void += 1
+            elif raw.offset >= window.next(partition):
                 change = self._access.note(record)
                 affected = self._enforcer.affected(change) if change is not None else None
                 if change is not None and affected:
@@ -190,6 +204,7 @@ class Tail:
                     fanout.push(record)
                 for note in self._notes:
                     note(record)
+                self.counts.delivered += 1
         for partition, offset in next_.items():
             next_offsets[partition] = max(next_offsets[partition], offset)
         for partition, offset in next_offsets.items():

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from service.node.node import Node
-from service.web import asyncapi, cursors, events, health, history, problems, sending, socket, stats, tickets
+from service.web import asyncapi, cursors, events, health, history, metrics, problems, sending, socket, stats, tickets
 from service.web.documented import describe
 from service.web.door import Door
 
@@ -14,8 +14,10 @@ def create_app(node: Node, door: Door) -> FastAPI:
     describe(app)
     app.state.node = node
     app.state.door = door
+    app.state.metrics = metrics.registry_of(node)
     problems.install(app)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(asyncapi.router)
     app.include_router(events.router)
     app.include_router(history.router)

@@ -273,3 +273,23 @@ async def test_while_kafka_is_frozen_it_says_when_to_come_back(node: NodeProcess
     seen = [event["offset"] for event in client.events if event["id"] == "while-frozen"]
     assert len(seen) == 1, "though perhaps appended twice"
     assert seen[0] <= place["offset"]
+
+
+async def test_metrics_tell_what_the_node_does(node: NodeProcess) -> None:
+    async def read() -> dict[str, float]:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            response = await http.get(f"{node.url}/metrics")
+        assert response.status_code == 200
+        lines = [line for line in response.text.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    before = await read()
+    async with node.client(token("watcher")) as client:
+        await client.begin()
+        await node.publish(output("measured", 1, id="once"), output("measured", 2))
+        await client.quiet()
+        during = await read()
+    assert during["lastseen_connections"] == before["lastseen_connections"] + 1
+    assert during["lastseen_appended_events_total"] == before["lastseen_appended_events_total"] + 2
+    assert during["lastseen_window_bytes"] > 0
+    assert "process_resident_memory_bytes" in during

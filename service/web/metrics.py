@@ -1,0 +1,74 @@
+"""`GET /metrics`: what this node does, for Prometheus."""
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from service.node.node import Node
+from service.web.documented import documented
+
+router = APIRouter()
+
+
+class NodeMetrics:
+    """A collector: everything is counted in the node anyway, and read when asked for."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of now."""
+        node = self._node
+        services = node.services
+        yield _gauge("connections", "Clients that are connected", len(services.connections))
+        yield _gauge("users", "Users that are connected", len(services.connections.users))
+        yield _gauge("channels", "Channels that somebody has subscribed to", len(services.connections.channels))
+        yield _gauge("catch_ups", "Subscriptions that are catching up together", node.puller.running)
+        yield _gauge("window_bytes", "Memory of the newest records", services.window.bytes)
+        yield _counter("appended_events", "Events that this node has appended", node.publisher.appended)
+        counts = node.tail.counts
+        yield _counter("read_records", "Records read from the log and delivered", counts.delivered)
+        yield _counter("void_records", "Duplicates and fenced records passed over", counts.void)
+        yield _counter("unreadable_records", "Records that no reader can use, passed over", counts.unreadable)
+        yield _counter("stray_records", "Records of another project than their task's", services.rights.rights.strays)
+        head = GaugeMetricFamily("lastseen_next_offset", "The offset that the tail reads next", labels=["partition"])
+        for partition in services.window.partitions:
+            head.add_metric([str(partition)], services.window.next(partition))
+        yield head
+
+
+def registry_of(node: Node) -> CollectorRegistry:
+    """What is shown: the node, its process and its Python."""
+    registry = CollectorRegistry()
+    registry.register(NodeMetrics(node))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+@router.get(
+    "/metrics",
+    summary="What this node does, for Prometheus",
+    response_class=Response,
+    **documented(
+        is_open=True,
+        description="In the text format of Prometheus",
+        also={"text/plain": {"schema": {"type": "string"}, "example": "lastseen_connections 3.0\n"}},
+    ),
+)
+async def metrics(request: Request) -> Response:
+    """Counters and gauges of this node; how far the consumers are behind, `lastseen lag` says."""
+    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
+
+
+def _gauge(name: str, text: str, value: int) -> Metric:
+    return GaugeMetricFamily(f"lastseen_{name}", text, value)
+
+
+def _counter(name: str, text: str, value: int) -> Metric:
+    return CounterMetricFamily(f"lastseen_{name}", text, value)
