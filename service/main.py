@@ -22,13 +22,13 @@ from service.adapters.postgres.tickets import PostgresTickets
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.adapters.tokens.published import PublishedKeys
+from service.deployed import authority_of, extend
 from service.domain.errors import LastseenError, Unavailable
 from service.domain.limits import Allowed, Limits
-from service.node.handlers import Handlers
 from service.node.handlers.standard import standard_handlers
 from service.node.node import Node, running
 from service.node.outside import Outside
-from service.ports import Access, Authenticator, Epoch
+from service.ports import Authenticator, Epoch
 from service.redacting import Redacting
 from service.settings import Settings, read_settings
 from service.web.app import create_app
@@ -89,22 +89,10 @@ async def open_node(settings: Settings, authenticator: Authenticator) -> AsyncIt
             presence=await stack.enter_async_context(open_presence(kafka, settings.presence_topic, timeout=seconds)),
             authenticator=authenticator,
             clock=SystemClock(),
-            authority=settings.authority or _the_log_decides,
-            handlers=_handlers(settings),
+            authority=authority_of(settings.authority),
+            handlers=extend(standard_handlers(), settings.extensions),
         )
         yield await stack.enter_async_context(running(settings, outside, epoch))
-
-
-def _the_log_decides(access: Access) -> Access:
-    return access
-
-
-def _handlers(settings: Settings) -> Handlers:
-    """What is done about each message: the protocol's, and what the deployment adds."""
-    handlers = standard_handlers()
-    for extend in settings.extensions:
-        extend(handlers)
-    return handlers
 
 
 @asynccontextmanager

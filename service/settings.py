@@ -1,13 +1,14 @@
 """Everything that a deployment can set, read in `main` and nowhere inside."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ImportString, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.addresses import bootstrap_servers, database_address, host_name, key_set_address, network, origin
 from service.domain.errors import BadRequest, LastseenError
+from service.imported import Imported
 
 
 class Settings(BaseSettings):
@@ -106,10 +107,10 @@ class Settings(BaseSettings):
     """How long a user may be without a connection before `user_offline` says so."""
     trust_project_claims: bool = False
     """Whether the `projects` of a token make its user a member where the log does not say otherwise."""
-    authority: ImportString[Callable[..., Any]] | None = None
+    authority: Imported | None = None
     """`module:function` of a deployment's own authority: it is given the port `Access` as the log fulfils it, and
     gives back what is asked instead."""
-    extensions: list[ImportString[Callable[..., Any]]] = []
+    extensions: Annotated[list[Imported], NoDecode] = []
     """JSON array of `module:function`: each is given the registry of messages, to add types of its own."""
     remembered_tasks: int = Field(default=50_000, ge=1)
     """Tasks whose project and owner a node keeps in memory; older ones are asked for in Postgres."""
@@ -140,6 +141,17 @@ class Settings(BaseSettings):
             return None if value is None else key_set_address(value)
         except BadRequest as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("extensions", mode="before")
+    @classmethod
+    def _read_extensions(cls, value: object) -> object:
+        try:
+            read = from_json(value) if isinstance(value, str) else value
+        except ValueError:
+            read = None
+        if not isinstance(read, list):
+            raise ValueError('has to look like ["module:function", …], in JSON')
+        return read
 
     @field_validator("allowed_origins", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
