@@ -161,9 +161,10 @@ class Presence:
             if node.until > now
         }
 
-    def online_users(self, among: Collection[str]) -> int:
-        """How many users those nodes hold."""
-        return sum(1 for holdings in self._holdings.values() if not holdings.keys().isdisjoint(among))
+    def online_users(self, among: Collection[str], besides: Collection[str] = ()) -> int:
+        """How many users those nodes hold, these counted in."""
+        held = (user for user, holdings in self._holdings.items() if not holdings.keys().isdisjoint(among))
+        return len({*held, *besides})
 
     def connections_of(self, user: str) -> Mapping[str, int]:
         """How many connections of a user each node has, by incarnation."""

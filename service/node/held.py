@@ -1,6 +1,6 @@
 """What this node holds: its users' connections, counted for presence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
 
@@ -36,9 +36,9 @@ class Held:
         return len(self._user_of)
 
     @property
-    def users(self) -> int:
-        """How many users have one."""
-        return len(self._users)
+    def users(self) -> Collection[str]:
+        """The users who have one."""
+        return self._users.keys()
 
     @property
     def has_untold(self) -> bool:

@@ -111,7 +111,7 @@ class Presence:
 
     def _live(self) -> Live:
         """The nodes that are there; this one knows of itself, though others may have given it up for lost."""
-        own = NodeCounts(self._node, self._held.connections, self._held.users)
+        own = NodeCounts(self._node, self._held.connections, len(self._held.users))
         return {**self._fold.live(self._fold.now(self._elapsed_ms())), self._outbox.incarnation: own}
 
     def _count(self, about: About) -> Counts:
@@ -132,7 +132,7 @@ class Presence:
             ]
             channels = {channel for connection in found for channel in connection.subscriptions.channels}
             return count(len(found), [about.user] if found else [], channels)
-        return count(self._held.connections, self._held.users, self._connections.channels)
+        return count(self._held.connections, len(self._held.users), self._connections.channels)
 
     def _total(self, about: About, answers: dict[str, Counts], nodes: Live) -> Total:
         silent = []
@@ -148,7 +148,7 @@ class Presence:
         # One that was not live when it was asked has come since, or been given up for lost: it counts next time.
         answered = [(nodes[one].name, counts) for one, counts in answers.items() if one in nodes]
         # All users of a node are too many for an answer; but they are written down, and read by now.
-        online = self._fold.online_users(nodes.keys()) if about == About() else None
+        online = self._fold.online_users(nodes.keys(), self._held.users) if about == About() else None
         return total(answered, silent, online)
 
     async def _read(self) -> None:
