@@ -170,6 +170,14 @@ class NodeProcess(ServiceProcess):
         async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             return await http.post(f"{self.url}/api/v1/events", content=content, headers=headers)
 
+    async def history(self, channel: str, **more: str) -> Message:
+        """A page of `GET /api/v1/events`."""
+        async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {ADMIN}"}) as http:
+            response = await http.get(f"{self.url}/api/v1/events", params={"channel": channel, **more})
+        assert response.status_code == 200, response.text
+        page: Message = response.json()
+        return page
+
     async def publish(self, *events: Message) -> list[Message]:
         """Publishes them in one go; gives their places."""
         response = await self.post(list(events), ADMIN)

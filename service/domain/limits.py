@@ -7,6 +7,8 @@ from service.domain.rates import Rates
 
 BURST: Final = 10
 """How much may come at once: as much as otherwise in so many seconds."""
+BYTES_EACH: Final = 1024
+"""A long message is as much work as several short ones: it counts as one more for each so many bytes."""
 TOO_MANY_OF_USER: Final = "Too many connections of this user"
 TOO_MANY_FROM_ADDRESS: Final = "Too many connections from this address"
 TOO_MANY_FAILURES: Final = "Too many failed attempts"
@@ -34,9 +36,9 @@ class Guest:
         self.user = user
         self.address = address
 
-    def message(self, now: float) -> bool:
-        """Whether one more message may come; if so, it has."""
-        return self._limits.message(self.user, self.address, now)
+    def message(self, now: float, size: int = 0) -> bool:
+        """Whether one more message, of so many bytes, may come; if so, it has."""
+        return self._limits.message(self.user, self.address, now, 1 + size // BYTES_EACH)
 
     def leave(self) -> None:
         """It counts no more."""
@@ -82,14 +84,14 @@ class Limits:
             if not self._from_address[guest.address]:
                 del self._from_address[guest.address]
 
-    def message(self, user: str, address: str | None, now: float) -> bool:
-        """Whether a message more may come; if so, it has."""
-        if address is not None and self._messages_from.wait(address, now):
+    def message(self, user: str, address: str | None, now: float, count: int = 1) -> bool:
+        """Whether so many messages more may come; if so, they have."""
+        if address is not None and self._messages_from.wait(address, now, count):
             return False
-        if self._messages_of_user.take(user, now):
+        if self._messages_of_user.take(user, now, count):
             return False
         if address is not None:
-            self._messages_from.take(address, now)
+            self._messages_from.take(address, now, count)
         return True
 
     def ticket(self, user: str, now: float) -> float:

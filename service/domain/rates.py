@@ -26,21 +26,24 @@ class Rates:
         """How many keys are kept."""
         return len(self._full_at)
 
-    def wait(self, key: str, now: float) -> float:
-        """Seconds until one more may happen; 0 if it may now. Takes nothing."""
+    def wait(self, key: str, now: float, count: int = 1) -> float:
+        """Seconds until `count` more may happen (more than the burst counts as the burst); 0 if now. Takes nothing."""
         full_at = max(self._full_at.get(key, now), now)
         # A hair of tolerance: sums of seconds are not exact.
-        wait = full_at + self._seconds_each - now - self._burst_seconds
+        wait = full_at + self._seconds(count) - now - self._burst_seconds
         return wait if wait > 1e-9 else 0.0
 
-    def take(self, key: str, now: float) -> float:
-        """As `wait`; where one may happen, it has."""
-        wait = self.wait(key, now)
+    def take(self, key: str, now: float, count: int = 1) -> float:
+        """As `wait`; where they may happen, they have."""
+        wait = self.wait(key, now, count)
         if wait == 0.0:
-            self._full_at[key] = max(self._full_at.get(key, now), now) + self._seconds_each
+            self._full_at[key] = max(self._full_at.get(key, now), now) + self._seconds(count)
             if len(self._full_at) > self._sweep_at:
                 self._sweep(now)
         return wait
+
+    def _seconds(self, count: int) -> float:
+        return min(count * self._seconds_each, self._burst_seconds)
 
     def _sweep(self, now: float) -> None:
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}

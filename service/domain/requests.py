@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from sys import float_info
 from typing import Final, NamedTuple
 
@@ -11,9 +13,15 @@ from pydantic_core import from_json
 
 MAX_CHANNELS: Final = 1000
 """Channels that one `subscribe` or `unsubscribe` may name."""
+MAX_LAST: Final = 1000
+"""Events of each channel that a subscription may begin with."""
+MAX_LAST_CHANNELS: Final = 20
+"""Channels of one message that begins with the last events: each has to be looked for by itself."""
 MAX_REF: Final = 256
 MAX_TOKEN: Final = 8192
 """Characters of a token that is given in a message."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Fields = Mapping[str, JsonValue]
 """The members of a message."""
@@ -82,11 +90,15 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to channels; with `after`, from there, else from now on."""
+    """Subscribe to channels, from now on or from a start: at most one of `after`, `since_ms` and `last`."""
 
     channels: Sequence[str]
     after: Position | None
     ref: JsonValue = None
+    since_ms: int | None = None
+    """From what was appended at this time (ms since 1970) or later."""
+    last: int | None = None
+    """From so many of each channel's last events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +146,22 @@ def parse_pong(_: Fields, __: JsonValue) -> Pong:
 def parse_subscribe(fields: Fields, ref: JsonValue) -> Subscribe:
     """A `subscribe`. Raises ProtocolError."""
     channels = _channels(fields)
-    for later in ("since", "last"):
-        if fields.get(later) is not None:
-            raise ProtocolError(f"{later} is not offered by this server: give after, a position", "unsupported", ref)
-    token = fields.get("after")
-    return Subscribe(channels, None if token is None else _position(token, "after"), ref)
+    given = [name for name in ("after", "since", "last") if fields.get(name) is not None]
+    if not given:
+        return Subscribe(channels, None, ref)
+    if len(given) > 1:
+        raise ProtocolError(f"{' and '.join(given)} name two starts: give one of them", "two_starts", ref)
+    start = fields[given[0]]
+    match given[0]:
+        case "after":
+            return Subscribe(channels, _position(start, "after"), ref)
+        case "since":
+            return Subscribe(channels, None, ref, since_ms=_time_ms(start))
+    if not (isinstance(start, int) and not isinstance(start, bool) and 1 <= start <= MAX_LAST):
+        raise ProtocolError(f"last must be a whole number from 1 to {MAX_LAST}", "invalid_last", ref)
+    if len(channels) > MAX_LAST_CHANNELS:
+        raise ProtocolError(f"At most {MAX_LAST_CHANNELS} channels in one message with last", "too_many_channels", ref)
+    return Subscribe(channels, None, ref, last=start)
 
 
 def parse_unsubscribe(fields: Fields, ref: JsonValue) -> Unsubscribe:
@@ -177,6 +200,17 @@ def _position(token: JsonValue, field: str) -> Position:
         return Position.parse(token)
     except ValueError as error:
         raise ProtocolError(str(error), "invalid_position") from error
+
+
+def _time_ms(time: JsonValue) -> int:
+    """The first whole millisecond that is not before a time: records are timed by these."""
+    try:
+        found = datetime.fromisoformat(time) if isinstance(time, str) else None
+        if found is not None and found.tzinfo is not None:
+            return ceil((found - _EPOCH) / timedelta(milliseconds=1))
+    except (ValueError, OverflowError):
+        pass
+    raise ProtocolError("since must be a time such as 2026-01-31T12:00:00Z, with its zone", "invalid_time")
 
 
 def _channels(fields: Fields) -> list[str]:

@@ -5,7 +5,7 @@ started with it). A live subscription has been served up to the node's head, so 
 own; a catch-up has one cursor for all of its channels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lastseen.names import LEFT_OUT_OFFLINE
@@ -104,9 +104,16 @@ class Subscriptions:
         """The catch-up that a channel belongs to, if it does."""
         return self._catching_up.get(channel)
 
-    def start(self, channels: Iterable[str], cursor: Mapping[int, int]) -> CatchUp:
-        """Begin a catch-up that the client asked for; a channel that was subscribed leaves its former stream."""
-        return self._start(CatchUp(dict(cursor), asked=True), channels, dict(cursor))
+    def start(self, starts: Mapping[str, Mapping[int, int]]) -> CatchUp:
+        """Begin a catch-up that the client asked for, each channel from its own start.
+
+        A channel that was subscribed leaves its former stream.
+        """
+        cursor: dict[int, int] = {}
+        for start in starts.values():
+            for partition, offset in start.items():
+                cursor[partition] = min(offset, cursor.get(partition, offset))
+        return self._start(CatchUp(cursor, asked=True), starts)
 
     def start_offline(self, offline: Offline, start: Mapping[int, int], head: Mapping[int, int]) -> CatchUp:
         """Begin to deliver offline messages from `start`.
@@ -115,12 +122,12 @@ class Subscriptions:
         the same: others may join it there.
         """
         cursor = {partition: min(offset, head.get(partition, offset)) for partition, offset in start.items()}
-        return self._start(CatchUp(cursor, asked=False, offline=offline), [offline.channel], dict(start))
+        return self._start(CatchUp(cursor, asked=False, offline=offline), {offline.channel: start})
 
-    def _start(self, group: CatchUp, channels: Iterable[str], begin: Mapping[int, int]) -> CatchUp:
-        for channel in channels:
+    def _start(self, group: CatchUp, starts: Mapping[str, Mapping[int, int]]) -> CatchUp:
+        for channel, start in starts.items():
             self.remove(channel)
-            group.channels[channel] = begin
+            group.channels[channel] = start
             self._catching_up[channel] = group
         return group
 

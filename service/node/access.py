@@ -1,7 +1,7 @@
 """Who may read which channel and act on which task, by the log."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lastseen.channels import Channel, parse_channel
@@ -35,27 +35,44 @@ class LogAccess:
         self._trust_claims = trust_claims
 
     async def judge(self, identity: Identity, names: Sequence[str]) -> dict[str, Verdict]:
-        verdicts: dict[str, Verdict] = {}
-        settled: Verdict | None = None
-        for name in names:
-            channel = _channel(name)
-            verdict: Verdict = channel is not None and self._may_read(identity, channel) is True
-            if not verdict and channel is not None and channel.kind in _BY_THE_LOG:
-                settled = settled or await self._settle()
-                verdict = settled if isinstance(settled, Unavailable) else await self._judge(identity, channel)
-            verdicts[name] = verdict
-        return verdicts
+        channels = {name: _channel(name) for name in names}
+        doubtful = {
+            name: channel
+            for name, channel in channels.items()
+            if channel is not None and channel.kind in _BY_THE_LOG and self._may_read(identity, channel) is not True
+        }
+        denials = await self._learn(identity, names, doubtful) if doubtful else {}
+        # While others were waited for, a right may have ended: all verdicts are of this one moment.
+        return {name: self._verdict(identity, channel, denials.get(name)) for name, channel in channels.items()}
 
-    async def _judge(self, identity: Identity, channel: Channel) -> Verdict:
-        """Judge by all that is held of it."""
+    async def _learn(
+        self, identity: Identity, names: Sequence[str], doubtful: Mapping[str, Channel]
+    ) -> dict[str, Verdict]:
+        """Get to know all that the log holds now; what to say of names that may not be read even then."""
+        settled = await self._settle()
+        if isinstance(settled, Unavailable):
+            return dict.fromkeys(names, settled)
+        denials: dict[str, Verdict] = {}
+        for name, channel in doubtful.items():
+            if self._may_read(identity, channel) is None:
+                try:
+                    if await self._known.find(channel.id) is None:
+                        denials[name] = False
+                except Unavailable as error:
+                    denials[name] = error
+        return denials
+
+    def _verdict(self, identity: Identity, channel: Channel | None, denial: Verdict | None) -> Verdict:
+        if channel is None:
+            return False
         verdict = self._may_read(identity, channel)
+        if verdict is True or channel.kind not in _BY_THE_LOG:
+            return verdict is True
+        if denial is not None:
+            return denial
         if verdict is None:
-            try:
-                await self._known.find(channel.id)
-            except Unavailable as error:
-                return error
-            verdict = self._may_read(identity, channel)
-        return verdict is True
+            return Unavailable("the task was forgotten again while others were looked for: try again")
+        return False
 
     async def may_execute(self, identity: Identity, task_id: str) -> Verdict:
         def judged() -> bool | None:

@@ -189,13 +189,22 @@ class Connection:
             self.node.fanout.add(channel, self)
         return joined
 
-    def catch_up(self, channels: Sequence[str], beginning: Beginning) -> None:
-        """Start the channels together, as the client asked: its stream begins with the gaps."""
+    def catch_up(
+        self,
+        channels: Sequence[str],
+        beginning: Beginning,
+        starts: Mapping[str, Mapping[int, int]] | None = None,
+    ) -> None:
+        """Start the channels together, as the client asked: its stream begins with the gaps.
+
+        `starts` are those of the channels, where they are not all that of the beginning.
+        """
         if self._is_gone:
             return  # it went while the request was judged
         for channel in channels:
             self.node.fanout.remove(channel, self)
-        self._begin(self.subscriptions.start(channels, beginning.cursor), beginning)
+        group = self.subscriptions.start(starts or dict.fromkeys(channels, beginning.cursor))
+        self._begin(group, beginning)
 
     def catch_up_offline(self, beginning: Beginning, offline: Offline) -> CatchUp | None:
         """Start to deliver what came to the user while away.

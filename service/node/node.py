@@ -81,6 +81,7 @@ class Node:
             heartbeat=Heartbeat(settings, clock, head),
             fanout=fanout,
             replay=replay,
+            history=EventHistory(window, head, replay, log, history, settings.settle_seconds),
             access=access,
             rights=rights,
             cursors=cursors,
@@ -93,7 +94,6 @@ class Node:
         notes = [commander.note]
         self.tail = Tail(log, window, start.tail, head, access, enforcer, fanout, notes)
         self.publisher = Publisher(log, rights, self.tail, settings.max_event_bytes)
-        self.history = EventHistory(window, head, replay, log, history, settings.settle_seconds)
 
     @property
     def connections(self) -> int:

@@ -11,6 +11,7 @@ from service.domain.window import Window
 from service.node.command_tasks import CommandTasks
 from service.node.connections import Connections
 from service.node.cursors import CursorKeeper
+from service.node.event_history import EventHistory
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.offline import OfflineMessages
@@ -40,6 +41,7 @@ class Services:
     heartbeat: Heartbeat
     fanout: Fanout[Connection]
     replay: Replay
+    history: EventHistory
     access: Access
     rights: KnownRights
     cursors: CursorKeeper

@@ -46,8 +46,8 @@ async def read_events(request: Request, query: Annotated[EventsQuery, Query()]) 
             return _Lines(await anext(lines), lines)
         limit = query.limit or DEFAULT_LIMIT
         if query.before is not None and query.after is None:
-            return _page("newest_first", await node.history.backward(wanted, range_, limit))
-        return _page("log", await node.history.forward(wanted, range_, limit))
+            return _page("newest_first", await node.services.history.backward(wanted, range_, limit))
+        return _page("log", await node.services.history.forward(wanted, range_, limit))
     except Unavailable as error:
         raise unavailable(error) from error
     except _RightEnded as error:
@@ -105,7 +105,7 @@ async def _lines(
 ) -> AsyncGenerator[bytes, None]:
     """The lines of a stream in chunks. Raises _RightEnded, Unavailable."""
     services = node.services
-    async with aclosing(node.history.stream(wanted, range_, limit)) as parts:
+    async with aclosing(node.services.history.stream(wanted, range_, limit)) as parts:
         async for part in parts:
             is_good = identity.expires_at * 1000 > services.clock.now_ms()
             if not is_good or not all(services.access.still_may(identity, name) for name in wanted.channels):

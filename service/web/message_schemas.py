@@ -15,7 +15,7 @@ from lastseen.names import Category
 from service.domain.command_requests import RESULT_TYPES
 from service.domain.commands import State
 from service.domain.messages import PROTOCOL_VERSION
-from service.domain.requests import MAX_CHANNELS, MAX_REF, MAX_TOKEN
+from service.domain.requests import MAX_CHANNELS, MAX_LAST, MAX_REF, MAX_TOKEN
 from service.web.documented import POSITION
 
 Schema = Mapping[str, Any]
@@ -221,9 +221,14 @@ CLIENT_MESSAGES: Final[Mapping[str, Asked]] = {
     "pong": _asked("pong", "The answer to the server's `ping`.", []),
     "subscribe": _asked(
         "subscribe",
-        "Subscribe to channels: from now on, or from a position.",
+        "Subscribe to channels: from now on, or from one start: a position, a time, or each one's last events.",
         ["subscription_result", "error"],
-        may={**_WHICH, "after": {"anyOf": [POSITION, {"type": "null"}]}},
+        may={
+            **_WHICH,
+            "after": {"anyOf": [POSITION, {"type": "null"}]},
+            "since": {"type": ["string", "null"], "format": "date-time"},
+            "last": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_LAST},
+        },
     ),
     "unsubscribe": _asked("unsubscribe", "End subscriptions.", ["unsubscription_result", "error"], may=_WHICH),
     "ack": _asked(

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.addresses import is_loopback
 from service.web.hosts import HostCheck
+from service.web.http import http_transport
 from service.web.transport import WebSocketTransport
 
 Drain = Callable[[], Awaitable[None]]
@@ -56,11 +57,12 @@ def create_server(
     drain: Drain,
     allowed_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
+    head_seconds: float = 10.0,
 ) -> Server:
     """A server of `app`; `serve()` runs it until SIGINT or SIGTERM. `drain` sends its WebSocket clients away.
 
     `Host` is checked on loopback, and everywhere once `allowed_hosts` names some; `X-Forwarded-For` counts only from
-    `trusted_proxies`.
+    `trusted_proxies`. The head of a request has to come within `head_seconds`.
     """
     # At INFO it writes the address of each WebSocket, and with it tokens from the query.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -69,6 +71,7 @@ def create_server(
             HostCheck(app, allowed_hosts) if allowed_hosts or is_loopback(host) else app,
             host,
             port,
+            http=http_transport(head_seconds),
             ws=WebSocketTransport,
             ws_max_size=max_message_bytes,
             # Compression costs 300 KiB a socket; our own pings say more and don't end slow readers.

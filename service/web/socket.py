@@ -133,11 +133,14 @@ async def _converse(socket: WebSocket, connection: Connection, guest: Guest) -> 
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if not guest.message(time.monotonic()):
+            text = message.get("text")
+            said = text if text is not None else message.get("bytes") or b""
+            if not guest.message(time.monotonic(), len(said)):
                 connection.end(Input.LIMIT_PASSED)
                 return
-            text = message.get("text")
-            await connection.receive(text if text is not None else message.get("bytes") or b"")
+            await connection.receive(said)
+            # Those that wait already would be acted on in the same step of the event loop, all others waiting.
+            await asyncio.sleep(0)
     except LastseenError:
         _log.exception("connection %s failed", connection.id)
         connection.end(Input.FAULT)

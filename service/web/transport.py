@@ -2,16 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from lastseen import close_codes
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
+
+from service.domain.limits import TOO_MANY_MESSAGES
+from service.domain.rates import Rates
 
 EXTENSION: Final = "lastseen.transport"
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long what is written may take to leave once the conversation has ended."""
 _SHUTDOWN_SECONDS: Final = 0.5
+_PART: Final = 4096
+_UNREAD_AFTER_CLOSE: Final = 256 * 1024
+"""Bytes in which the answer to a close may hide; behind them nothing is read any more."""
+_FRAMES_PER_SECOND: Final = 50
+_FRAMES_AT_ONCE: Final = 1000
+"""Pings, pongs and pieces of messages that a client may send, in the long run and at once."""
 _UNREAD_ANSWERS: Final = 64 * 1024
 """Bytes that wait in the transport at which pings are not answered any more."""
 
@@ -23,12 +33,30 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     reading it would be held, with its descriptor, for as long as that client likes.
     """
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._frames = Rates(_FRAMES_PER_SECOND, _FRAMES_AT_ONCE)
+        self._unread = 0
+
     _dropping: asyncio.TimerHandle | None = None
     _is_lost = False
     _drained: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; the answer to a hand-shake that can't be read, such as one too long, is sent and ends it."""
+        """Take what came, until it has become too much."""
+        # In parts: of some bytes thousands of frames can be made, and what follows a close need not be read.
+        for at in range(0, len(data), _PART):
+            if self.transport.is_closing():
+                return
+            if self.close_sent:
+                self._unread += len(data) - at
+                if self._unread > _UNREAD_AFTER_CLOSE:
+                    self.transport.pause_reading()
+                    return
+            self._take(data[at : at + _PART])
+
+    def _take(self, data: bytes) -> None:
+        """Take a part; the answer to a hand-shake that can't be read, such as one too long, is sent and ends it."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
             self.transport.write(b"".join(self.conn.data_to_send()))
@@ -72,11 +100,34 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
                 return
         super().send_receive_event_to_app()
 
+    def handle_cont(self, event: Frame) -> None:
+        """Take a piece of a message."""
+        if event.fin or self._may_still_come():
+            super().handle_cont(event)
+
+    def handle_pong(self, event: Frame) -> None:
+        """Pass over it: this server sends no pings of this kind."""
+        self._may_still_come()
+
     def handle_ping(self) -> None:
         """Answer a ping, unless the client lets the answers pile up: then only later ones are answered."""
         answer = b"".join(self.conn.data_to_send())
-        if self.transport.get_write_buffer_size() < _UNREAD_ANSWERS:
+        if self._may_still_come() and self.transport.get_write_buffer_size() < _UNREAD_ANSWERS:
             self.transport.write(answer)
+
+    def _may_still_come(self) -> bool:
+        """Whether one more frame that is no message, nor the end of one, may come; else the conversation ends.
+
+        It costs as much as a message, and nobody counts it as one.
+        """
+        if self.close_sent or self.transport.is_closing():
+            return False
+        if not self._frames.take("", self.loop.time()):
+            return True
+        self.frames = []
+        self.conn.send_close(close_codes.TOO_MANY, TOO_MANY_MESSAGES)
+        self.handle_parser_exception()
+        return False
 
     def shutdown(self) -> None:
         """The process is about to end."""

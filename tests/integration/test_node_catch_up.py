@@ -278,3 +278,24 @@ async def drop_from_kafka(ground: Ground, partition: int, below: int) -> None:
             await admin.delete_records({TopicPartition(ground.topic, partition): RecordsToDelete(below)})
     finally:
         await admin.close()
+
+
+async def test_from_a_time_and_from_the_last_events(node: NodeProcess) -> None:
+    first = await node.publish(*[output("started-from", number) for number in range(10)])
+    await node.publish(*[output("another", number) for number in range(3)])
+    async with node.client() as client:
+        await client.begin()
+        await client.send({"type": "subscribe", "channels": ["task:started-from", "task:another"], "last": 2})
+        await client.hear("subscription_result", channel="task:another")
+        await client.hear("caught_up")
+        assert sorted(numbers(client.events)) == [1, 2, 8, 9], "so many of each, in one catch-up"
+    history = await node.history("task:started-from")
+    appended = [event["appended_at"] for event in history["events"]]
+    async with node.client() as client:
+        await client.begin()
+        await client.subscribe("task:started-from", since=appended[4])
+        await client.hear("caught_up")
+        assert numbers(client.events) == [n for n, at in enumerate(appended) if at >= appended[4]]
+        await client.subscribe("task:started-from", since="2099-01-01T00:00:00Z")
+        await client.hear("caught_up")
+        assert len(first) == 10

@@ -128,7 +128,9 @@ async def test_who_is_not_let_in_sees_the_code(
         ({"type": "subscribe", "channel": "task:\x00"}, "Channel access denied", "access_denied"),
         ({"type": "subscribe", "channel": "broadcast", "after": "nonsense"}, None, "invalid_position"),
         ({"type": "subscribe", "channel": "broadcast", "after": 7}, None, "invalid_position"),
-        ({"type": "subscribe", "channel": "broadcast", "last": 7}, None, "unsupported"),
+        ({"type": "subscribe", "channel": "broadcast", "last": 0}, None, "invalid_last"),
+        ({"type": "subscribe", "channel": "broadcast", "since": "noon"}, None, "invalid_time"),
+        ({"type": "subscribe", "channel": "broadcast", "last": 1, "after": "earliest"}, None, "two_starts"),
         ({"type": "subscribe", "channels": [f"user:{n}" for n in range(2)]}, "Channel access denied", "access_denied"),
     ],
 )

@@ -33,6 +33,9 @@ def test_what_a_client_may_say() -> None:
         ["a", "b"], Position("e", {0: 1}), 7
     )
     assert parse_request('{"type":"unsubscribe","channel":"task:a"}') == Unsubscribe(["task:a"])
+    assert parse_request('{"type":"subscribe","channel":"task:a","last":7}') == Subscribe(["task:a"], None, last=7)
+    at = '{"type":"subscribe","channel":"task:a","since":"1970-01-01T01:00:00.0005+01:00"}'
+    assert parse_request(at) == Subscribe(["task:a"], None, since_ms=1)
     assert parse_request('{"type":"ack","position":"e:0=5"}') == Ack(Position("e", {0: 5}))
     assert parse_request('{"type":"authenticate","token":"t","ref":"r"}') == Authenticate("t", "r")
     assert parse_request('{"type":"presence","channel":"project:p"}') == AskPresence("project:p")
@@ -62,7 +65,11 @@ def test_what_a_client_may_say() -> None:
         ('{"type":"unsubscribe"}', "Channel name required", "channel_required"),
         ('{"type":"subscribe","channel":"task:a","after":"soon"}', "is no position", "invalid_position"),
         ('{"type":"subscribe","channel":"task:a","after":5}', "position token", "invalid_position"),
-        ('{"type":"subscribe","channel":"task:a","last":5}', "last is not offered", "unsupported"),
+        ('{"type":"subscribe","channel":"task:a","last":5,"since":"x"}', "since and last name two", "two_starts"),
+        ('{"type":"subscribe","channel":"task:a","last":true}', "last must be", "invalid_last"),
+        ('{"type":"subscribe","channel":"task:a","last":1001}', "last must be", "invalid_last"),
+        ('{"type":"subscribe","channel":"task:a","since":"2026-01-31T12:00:00"}', "with its zone", "invalid_time"),
+        ('{"type":"subscribe","channel":"task:a","since":5}', "since must be", "invalid_time"),
         (
             json.dumps({"type": "subscribe", "channels": [f"task:{n}" for n in range(MAX_CHANNELS + 1)]}),
             "At most 1000 channels",

@@ -1,11 +1,17 @@
 """`subscribe` and `unsubscribe`."""
 
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
 from lastseen.positions import Position
 
 from service.domain import messages
 from service.domain.errors import Unavailable
 from service.domain.requests import Subscribe, Unsubscribe
 from service.node.connection import Connection
+from service.node.past import Wanted
+from service.node.replay import Beginning
+from service.node.services import Services
 
 _GRANTED = ("project:", "task:")
 """The channels whose rights the log gives and takes."""
@@ -26,11 +32,11 @@ async def subscribe(connection: Connection, request: Subscribe) -> None:
     granted = await _granted(connection, request)
     if not granted:
         return
-    if request.after is None:
+    if request.after is None and request.since_ms is None and request.last is None:
         for channel in granted:
             _subscribe_now(connection, request, channel)
     else:
-        await _subscribe_from(connection, request, granted, request.after)
+        await _subscribe_from(connection, request, granted)
 
 
 async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
@@ -41,22 +47,43 @@ async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
         connection.answer(messages.unsubscription_result(channel, request.ref))
 
 
-async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str], after: Position) -> None:
+async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str]) -> None:
+    node = connection.node
     try:
-        beginning = await connection.node.replay.begin(after)
+        positions = await _positions(node, request, granted)
+        beginning = await node.replay.begin(reduce(Position.lowered, positions.values()))
     except Unavailable as error:
         for channel in granted:
             _refuse(connection, request, channel, error)
         return
-    # Rights may have ended while the beginning was looked for.
+    # A right may have ended while the beginning was looked for. Whether for good is found out when it asks again.
     for channel in [name for name in granted if not connection.still_may(name)]:
         granted.remove(channel)
-        _deny(connection, request, channel)
+        _refuse(connection, request, channel, Unavailable("rights to this channel have just changed: try again"))
+    if not granted:
+        return
+    starts = dict.fromkeys(granted, beginning.cursor)
+    if request.last is not None:
+        starts = {channel: _at_least(positions[channel], beginning) for channel in granted}
     for channel in granted:
-        result = messages.subscription_result(channel, beginning.asked, not beginning.lost, request.ref)
-        connection.answer(result)
-    if granted:
-        connection.catch_up(granted, beginning)
+        asked = beginning.asked if request.last is None else node.head.token_of(starts[channel])
+        connection.answer(messages.subscription_result(channel, asked, not beginning.lost, request.ref))
+    connection.catch_up(granted, beginning, starts)
+
+
+async def _positions(node: Services, request: Subscribe, channels: Sequence[str]) -> dict[str, Position]:
+    """Where each channel begins. Raises Unavailable."""
+    if request.last is not None:
+        return {channel: await node.history.last(Wanted((channel,)), request.last) for channel in channels}
+    if request.since_ms is not None:
+        return dict.fromkeys(channels, await node.history.since(request.since_ms))
+    assert request.after is not None
+    return dict.fromkeys(channels, request.after)
+
+
+def _at_least(position: Position, beginning: Beginning) -> Mapping[int, int]:
+    """A channel's own start, behind what is gone for all."""
+    return {p: max(offset, position.offsets.get(p, offset)) for p, offset in beginning.cursor.items()}
 
 
 async def _granted(connection: Connection, request: Subscribe) -> list[str]:
