@@ -160,6 +160,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             drain=node.drain,
             allowed_hosts=settings.allowed_hosts,
             trusted_proxies=settings.trusted_proxies,
+            head_seconds=settings.request_head_seconds,
         )
         await server.serve()
 

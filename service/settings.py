@@ -85,12 +85,15 @@ class Settings(BaseSettings):
     max_subscriptions_per_user: int = Field(default=50_000, ge=1)
     """Subscriptions of one user on a node, over all connections."""
     messages_per_second_per_user: float = Field(default=200.0, gt=0)
-    """Messages that a user may send to a node in the long run, over all connections; at once ten times as many."""
+    """Messages that a user may send to a node in the long run, over all connections; at once ten times as many.
+    One counts once more for each KiB."""
     messages_per_second_per_address: float = Field(default=2000.0, gt=0)
     """The same for an address; loopback is left out."""
     failures_per_second_per_address: float = Field(default=20.0, gt=0)
     """Tokens and tickets that were refused, from one address in the long run; at once ten times as many.
     Past it nobody is let in from there for a moment. Loopback is left out."""
+    request_head_seconds: float = Field(default=10.0, gt=0)
+    """How long a client may take for the head of a request, a WebSocket's hand-shake included."""
     heartbeat_seconds: int = Field(default=30, ge=1)
     """Between two pings of the server."""
     heartbeat_timeout_seconds: int = Field(default=90, ge=2)

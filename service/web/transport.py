@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from lastseen import close_codes
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from service.domain.limits import TOO_MANY_MESSAGES
-from service.domain.rates import Rates
+from service.domain.protocol import GOODBYES, Input
 
 EXTENSION: Final = "lastseen.transport"
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long what is written may take to leave once the conversation has ended."""
 _SHUTDOWN_SECONDS: Final = 0.5
 _PART: Final = 4096
-_UNREAD_AFTER_CLOSE: Final = 256 * 1024
-"""Bytes in which the answer to a close may hide; behind them nothing is read any more."""
+_READ_AFTER_CLOSE: Final = 256 * 1024
+"""Bytes behind which the answer to a close may come; after more of them it is not waited for."""
 _FRAMES_PER_SECOND: Final = 50
 _FRAMES_AT_ONCE: Final = 1000
 """Pings, pongs and pieces of messages that a client may send, in the long run and at once."""
@@ -33,14 +32,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     reading it would be held, with its descriptor, for as long as that client likes.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._frames = Rates(_FRAMES_PER_SECOND, _FRAMES_AT_ONCE)
-        self._unread = 0
-
     _dropping: asyncio.TimerHandle | None = None
     _is_lost = False
     _drained: Callable[[], None] | None = None
+    _read_after_close = 0
+    _quiet_at = 0.0
+    """When the frames that were no messages will have been paid for, by the loop's clock."""
 
     def data_received(self, data: bytes) -> None:
         """Take what came, until it has become too much."""
@@ -49,9 +46,10 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             if self.transport.is_closing():
                 return
             if self.close_sent:
-                self._unread += len(data) - at
-                if self._unread > _UNREAD_AFTER_CLOSE:
+                self._read_after_close += _PART
+                if self._read_after_close > _READ_AFTER_CLOSE:
                     self.transport.pause_reading()
+                    self._drop_in(_SHUTDOWN_SECONDS)
                     return
             self._take(data[at : at + _PART])
 
@@ -122,10 +120,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         """
         if self.close_sent or self.transport.is_closing():
             return False
-        if not self._frames.take("", self.loop.time()):
+        now = self.loop.time()
+        self._quiet_at = max(self._quiet_at, now) + 1 / _FRAMES_PER_SECOND
+        if self._quiet_at - now <= _FRAMES_AT_ONCE / _FRAMES_PER_SECOND:
             return True
         self.frames = []
-        self.conn.send_close(close_codes.TOO_MANY, TOO_MANY_MESSAGES)
+        self.conn.send_close(*GOODBYES[Input.LIMIT_PASSED])
         self.handle_parser_exception()
         return False
 

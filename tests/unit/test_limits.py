@@ -5,6 +5,7 @@ import pytest
 from service.addresses import address_block
 from service.domain.limits import (
     BURST,
+    BYTES_EACH,
     TOO_MANY_FROM_ADDRESS,
     TOO_MANY_OF_USER,
     Allowed,
@@ -72,6 +73,16 @@ def test_a_user_sends_so_many_messages_over_all_connections() -> None:
     first.leave()
     second.leave()
     assert not enter(limits, "ann", None).message(1.0), "coming back does not give a new burst"
+
+
+def test_a_long_message_counts_as_several() -> None:
+    limits = Limits(ALLOWED)
+    ann, bob = enter(limits, "ann", None), enter(limits, "bob", None)
+    assert sum(ann.message(0.0, BYTES_EACH - 1) for _ in range(50)) == 2 * BURST
+    assert sum(bob.message(0.0, 3 * BYTES_EACH) for _ in range(50)) == 2 * BURST // 4
+    cat = enter(limits, "cat", None)
+    assert cat.message(0.0, 1_000_000), "more than may ever come at once is all of that"
+    assert not cat.message(0.0)
 
 
 def test_an_address_sends_so_many_messages_over_all_users() -> None:

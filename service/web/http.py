@@ -1,0 +1,58 @@
+"""uvicorn's HTTP, which does not wait for ever for what a client has begun to ask."""
+
+import asyncio
+from typing import ClassVar, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class HttpTransport(H11Protocol):
+    """Ends a connection on which no whole head of a request comes in time, a WebSocket's hand-shake included."""
+
+    head_seconds: ClassVar[float] = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; what begins another request has its time from here on."""
+        super().data_received(data)
+        self._wait_for_head()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The hand-shake is whole, and somebody else's from here on."""
+        self._stop_waiting()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
+            self._stop_waiting()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_seconds, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.write(_TOO_SLOW)
+            self.transport.close()
+
+
+def http_transport(head_seconds: float) -> type[HttpTransport]:
+    """The protocol with its deadline; uvicorn makes one for each connection."""
+    return type("TimedHttpTransport", (HttpTransport,), {"head_seconds": head_seconds})
