@@ -59,8 +59,11 @@ def simulate(main: Callable[[], Any]) -> None:
 class SimulatedLog(MemoryLog):
     """The twin of Kafka, slow to answer; it remembers what retention dropped, to know what was owed."""
 
-    def __init__(self, partitions: int, random: Random) -> None:
-        super().__init__(partitions, now_ms=lambda: APPENDED_AT)
+    def __init__(self, partitions: int, random: Random, tick_ms: int = 0) -> None:
+        """`tick_ms` pass between two events."""
+        self._now = APPENDED_AT
+        self._tick_ms = tick_ms
+        super().__init__(partitions, now_ms=lambda: self._now)
         self.random = random
         self.all: dict[int, list[RawRecord]] = {partition: [] for partition in range(partitions)}
 
@@ -68,9 +71,10 @@ class SimulatedLog(MemoryLog):
         """Append an event, `skip` offsets behind the last one (control records lie between)."""
         if skip:
             self.skip(partition, skip)
+        self._now += self._tick_ms
         record = encode(event)
         place = self.append_raw(partition, record.value, record.headers, record.key)
-        self.all[partition].append(Raw(*place, record.value, record.headers, record.key))
+        self.all[partition].append(Raw(*place, record.value, record.headers, record.key, self._now))
 
     def owed(self, channel: str, look_back: int) -> list[Record]:
         """What a subscriber of `channel` is owed, over all that was ever appended: by the void rule's definition."""
@@ -166,6 +170,10 @@ class SimulatedRights(MemoryRights):
         await self._slow.turn()
         self._come_further()
         return await super().task(task_id)
+
+    def heard(self, high: Mapping[int, int]) -> Mapping[int, int]:
+        """What a node that has read up to `high` may have heard of tasks, since it asks here."""
+        return {partition: max(at, self._next.get(partition, 0)) for partition, at in high.items()}
 
     def _come_further(self) -> None:
         for partition, raws in self._slow.all.items():
