@@ -74,14 +74,14 @@ async def test_the_automatic_ones_come_back_by_after() -> None:
             await line.establish("k:0=4")
             await line.event(5, "user:u", replay=False)
             await line.send(type="ping", timestamp="", position="k:0=8")
-            await line.hear("pong")
+            assert (await line.hear("ack"))["position"] == "k:0=8"
             line.break_()
         else:
             await line.establish(line.after or "")
 
     async with serving(script) as server, client_of(server) as client:
         assert (await anext(aiter(client.subscribe("user:u"))))["offset"] == 5
-        # The pong leaves when the consumer has come as far as the ping, so it has to read on.
+        # What is read is confirmed when the consumer has come as far as the ping, so it has to read on.
         reading = asyncio.create_task(_first(client._streams["user:u"]))
         await until(lambda: len(server.lines) == 2, what="a second connection")
         assert server.lines[1].after == "k:0=8"

@@ -1,7 +1,8 @@
 """Whatever a server may do and wherever the line is cut, a session hands out each event once, in order.
 
 The server here is a model: it keeps the protocol and nothing more. It replays from any point at or below
-what was asked, falls behind at will, and loses everything in flight when the line is cut.
+what was asked, falls behind at will, and loses everything in flight when the line is cut. Readers of the user's
+channel come and go and take what they were given when they like; the user's other clients confirm things, too.
 """
 
 from collections import deque
@@ -11,13 +12,15 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from lastseen.notices import Delivery
+from lastseen.notices import Ask, Begun, Delivery, Notice, OfflineDelayed, Ping
 from lastseen.positions import Position
 from lastseen.session import Session
 
 PARTITIONS = 2
-CHANNELS = ("user:u", "project:p", "task:t")
-AUTOMATIC = ("user:u", "project:p")
+USER = "user:u"
+CHANNELS = (USER, "project:p", "task:t")
+AUTOMATIC = (USER, "project:p")
+Place = tuple[int, int]
 
 
 @dataclass
@@ -27,10 +30,15 @@ class Stream:
     live: bool
     at: dict[int, int]
     group: int = 0
+    away_upto: dict[int, int] = field(default_factory=dict)
+    """Of offline messages: the head at the connect; up to there floods are left out."""
 
 
 @dataclass
 class Server:
+    cursor: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), -1))
+    floods: set[Place] = field(default_factory=set)
+    has_history: bool = True
     log: list[list[tuple[int, tuple[str, ...]]]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
     next: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     streams: dict[str, Stream] = field(default_factory=dict)
@@ -40,8 +48,10 @@ class Server:
     def head(self) -> dict[int, int]:
         return {p: n - 1 for p, n in enumerate(self.next)}
 
-    def append(self, partition: int, channels: tuple[str, ...], skipped: int) -> None:
+    def append(self, partition: int, channels: tuple[str, ...], skipped: int, *, flood: bool = False) -> None:
         offset = self.next[partition] + skipped
+        if flood:
+            self.floods.add((partition, offset))
         self.next[partition] = offset + 1
         self.log[partition].append((offset, channels))
         if any((s := self.streams.get(c)) is not None and s.live for c in channels):
@@ -54,20 +64,32 @@ class Server:
         self.streams.clear()
         self.wire.clear()
         self.groups += 1
-        live = after is None
-        at = self.head() if after is None else dict(Position.parse(after).offsets)
         for channel in AUTOMATIC:
-            self.streams[channel] = Stream(live, dict(at), self.groups)
-        token = Position("k", at).token
+            at = self.head() if after is None else dict(Position.parse(after).offsets)
+            self.streams[channel] = Stream(after is None, at, self.groups)
+        is_away = after is None and self.has_history
+        if is_away:
+            self.streams[USER] = Stream(False, dict(self.cursor), self.groups, self.head())
         self.wire.append(
             {
                 "type": "connection_established",
                 "connection_id": "c",
                 "user_id": "u",
                 "heartbeat_seconds": 30,
-                "subscriptions": [{"channel": c, "position": token, "live": live} for c in AUTOMATIC],
+                "subscriptions": [
+                    {"channel": c, "position": Position("k", s.at).token, "live": s.live}
+                    for c, s in self.streams.items()
+                ],
             }
         )
+        if is_away and self.groups % 2:
+            # There is much: the others join.
+            others = [name for name in AUTOMATIC if name != USER]
+            for name in others:
+                self.streams[name] = Stream(False, self.head(), self.groups)
+            self.wire.append({"type": "fell_behind", "channels": others, "position": self.token()})
+        elif after is None and not is_away:
+            self.wire.append({"type": "error", "message": "", "code": "history_unavailable", "channel": USER})
 
     def subscribe(self, message: dict[str, Any]) -> None:
         channel, after = message["channel"], message.get("after")
@@ -103,13 +125,34 @@ class Server:
 
     def next_of(self, names: list[str], partition: int) -> tuple[int, tuple[str, ...], list[str]] | None:
         for offset, channels in self.log[partition]:
-            named = [c for c in names if c in channels and offset > self.streams[c].at.get(partition, -1)]
+            named = [c for c in names if c in channels and self.counts(self.streams[c], partition, offset)]
             if named:
                 return offset, channels, named
         return None
 
+    def counts(self, stream: Stream, partition: int, offset: int) -> bool:
+        is_flood = (partition, offset) in self.floods and offset <= stream.away_upto.get(partition, -1)
+        return not is_flood and offset > stream.at.get(partition, -1)
+
+    def ack(self, position: Position) -> None:
+        for partition, offset in position.offsets.items():
+            assert offset < self.next[partition]
+            self.cursor[partition] = max(self.cursor[partition], offset)
+
     def token(self) -> str:
         return Position("k", self.head()).token
+
+
+@dataclass
+class Reader:
+    """Who takes what comes of the user's channel, some time after it came."""
+
+    begun: bool
+    waiting: list[Place | Position] = field(default_factory=list)
+    """Events, and between them up to where to confirm once they have been taken."""
+    given: set[Place] = field(default_factory=set)
+    since: Position | None = None
+    """Where its stream began: from there on it gets everything."""
 
 
 class Conversation(RuleBasedStateMachine):
@@ -117,11 +160,16 @@ class Conversation(RuleBasedStateMachine):
         super().__init__()
         self.server = Server()
         self.session = Session()
-        self.had: dict[str, list[tuple[int, int]]] = {c: [] for c in CHANNELS}
+        self.had: dict[str, list[Place]] = {c: [] for c in CHANNELS}
         self.begun: dict[str, dict[int, int]] = {}
+        self.reader: Reader | None = None
+        self.taken: set[Place] = set()
+        self.was_delayed = False
+        self.must_return = False
         self.connect()
 
     def connect(self) -> None:
+        self.must_return = False
         resume = self.session.resume()
         self.server.connect(resume.after)
         for message in resume.messages:
@@ -131,9 +179,67 @@ class Conversation(RuleBasedStateMachine):
         partition=st.integers(0, PARTITIONS - 1),
         channels=st.lists(st.sampled_from(CHANNELS), min_size=1, unique=True),
         skipped=st.integers(0, 3),
+        flood=st.booleans(),
     )
-    def append(self, partition: int, channels: list[str], skipped: int) -> None:
-        self.server.append(partition, tuple(channels), skipped)
+    def append(self, partition: int, channels: list[str], skipped: int, flood: bool = False) -> None:
+        self.server.append(partition, tuple(channels), skipped, flood=flood)
+
+    @rule(has_history=st.booleans())
+    def history(self, has_history: bool) -> None:
+        self.server.has_history = has_history
+
+    @rule(start=st.booleans())
+    @precondition(lambda self: self.reader is None)
+    def read(self, start: bool) -> None:
+        """A reader comes, from what it has had, or from what came while the user was away."""
+        position = self.session.position(USER)
+        # Of its own it has everything that was ever taken: it goes on where the last one that had it all stopped.
+        after = position.token if start and position is not None and self.has_all_of(position) else None
+        message = self.session.read(USER, after)
+        self.reader = Reader(begun=message is not None and after is None)
+        if message is not None:
+            self.server.subscribe(message)
+        else:
+            self.had[USER].clear()
+            self.cut()
+
+    @rule(partition=st.integers(0, PARTITIONS - 1))
+    @precondition(lambda self: self.reader is None)
+    def come_while_history_is_away(self, partition: int) -> None:
+        """Something came for the user that can't be had now; what is live goes on."""
+        self.append(partition, [USER], 0)
+        self.history(False)
+        self.read(False)
+        self.append(partition, [USER], 0)
+        self.ping()
+        self.receive(10)
+        self.take(10)
+
+    def has_all_of(self, position: Position) -> bool:
+        return all(place in self.taken for place in self.owed() if position.has_seen(*place))
+
+    @rule()
+    @precondition(lambda self: self.reader is not None)
+    def leave(self) -> None:
+        self.reader = None
+        self.session.leave(USER)
+
+    @rule()
+    def confirm_elsewhere(self) -> None:
+        """Another client with the same cursor has taken everything there is."""
+        self.taken.update(self.owed())
+        self.server.ack(Position("k", self.server.head()))
+
+    @rule(count=st.integers(1, 9))
+    @precondition(lambda self: self.reader is not None)
+    def take(self, count: int) -> None:
+        assert self.reader is not None
+        for item in self.reader.waiting[:count]:
+            if isinstance(item, Position):
+                self.server.ack(item)
+            else:
+                self.taken.add(item)
+        del self.reader.waiting[:count]
 
     @rule(group=st.integers(0, 3), steps=st.integers(1, 5))
     def replay(self, group: int, steps: int) -> None:
@@ -171,13 +277,35 @@ class Conversation(RuleBasedStateMachine):
     def receive(self, count: int) -> None:
         for _ in range(min(count, len(self.server.wire))):
             message = self.server.wire.popleft()
-            self.take(message)
+            for item in self.session.receive(message):
+                self.handle(item)
+            self.note_beginnings()
 
-    def take(self, message: dict[str, Any]) -> None:
-        for item in self.session.receive(message):
-            if isinstance(item, Delivery):
-                for channel in item.channels:
-                    self.had[channel].append((item.event["partition"], item.event["offset"]))
+    def handle(self, item: Delivery | Notice) -> None:
+        match item:
+            case Delivery(event, channels):
+                place = (event["partition"], event["offset"])
+                for channel in channels:
+                    self.had[channel].append(place)
+                if USER in channels and self.reader is not None and self.reader.begun:
+                    assert place not in self.reader.given, "doubled for the reader"
+                    self.reader.given.add(place)
+                    self.reader.waiting.append(place)
+            case Begun(channel, begins_at, answers=answers) if channel == USER and (reader := self.reader) is not None:
+                reader.begun = reader.begun or answers or self.session.owes_offline
+                if reader.begun:
+                    reader.since = begins_at if reader.since is None else reader.since.lowered(begins_at)
+            case OfflineDelayed():
+                self.was_delayed = self.must_return = True
+            case Ask(message):
+                self.server.subscribe(message)
+            case Ping() if self.reader is not None and self.reader.begun:
+                if (position := self.session.confirmable) is not None:
+                    self.reader.waiting.append(position)
+            case _:
+                pass
+
+    def note_beginnings(self) -> None:
         for channel in CHANNELS:
             position = self.session.position(channel)
             if channel not in self.begun and position is not None:
@@ -191,26 +319,58 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def in_order_and_once(self) -> None:
         for channel, had in self.had.items():
-            for partition in range(PARTITIONS):
-                offsets = [o for p, o in had if p == partition]
-                assert offsets == sorted(set(offsets)), channel
+            assert len(set(had)) == len(had), f"{channel}: doubled"
+            if not (channel == USER and self.was_delayed):
+                for partition in range(PARTITIONS):
+                    offsets = [o for p, o in had if p == partition]
+                    assert offsets == sorted(offsets), channel
+
+    def owed(self) -> list[Place]:
+        """What the user has to get, some time or other."""
+        return [
+            (partition, offset)
+            for partition, events in enumerate(self.server.log)
+            for offset, channels in events
+            if USER in channels and (partition, offset) not in self.server.floods
+        ]
+
+    @invariant()
+    def nothing_is_confirmed_that_nobody_has_taken(self) -> None:
+        for partition, offset in self.owed():
+            assert offset > self.server.cursor[partition] or (partition, offset) in self.taken, (partition, offset)
 
     def teardown(self) -> None:
-        """In the end everything comes: then each channel has had all of its events since it began."""
-        for _ in range(2):
+        """In the end everything comes: then each channel has had all of its events since it began, and the user all."""
+        if self.reader is None:
+            self.read(False)
+        self.server.has_history = True
+        for _ in range(4):
             for group in range(self.server.groups + 1):
                 if any(s.group == group and not s.live for s in self.server.streams.values()):
                     self.server.replay(group, 10_000)
             self.receive(10**6)
+            if self.must_return:
+                self.cut()
         for channel, begun in self.begun.items():
-            wanted = {
-                (p, offset)
-                for p in range(PARTITIONS)
-                for offset, channels in self.server.log[p]
-                if channel in channels and offset > begun.get(p, -1)
-            }
-            assert set(self.had[channel]) == wanted, channel
+            if channel != USER:
+                wanted = {
+                    (p, offset)
+                    for p in range(PARTITIONS)
+                    for offset, channels in self.server.log[p]
+                    if channel in channels and offset > begun.get(p, -1)
+                }
+                assert set(self.had[channel]) == wanted, channel
+        self.ping()
+        self.receive(10**6)
+        self.take(10**6)
+        self.nothing_is_confirmed_that_nobody_has_taken()
+        assert set(self.owed()) <= self.taken
+        assert self.reader is not None
+        assert self.reader.since is not None
+        since = self.reader.since
+        assert {place for place in self.owed() if not since.has_seen(*place)} <= self.reader.given
+        assert self.server.cursor == self.server.head(), "all of it is confirmed"
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestConversation.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

@@ -1,4 +1,4 @@
-"""The commands of a client: each keeps its id over every interruption, so that it is applied once."""
+"""What a client asks and waits for: over every interruption, and a command by one id, so that it is applied once."""
 
 import asyncio
 from collections.abc import Callable
@@ -57,9 +57,13 @@ class Asking:
 
     async def command(self, name: CommandName, task: str, id_: str | None, **data: object) -> CommandResult:
         """Send it until it is answered. Raises AccessDenied, BadRequest, and what `fail` was given."""
+        return _result(await self.ask({"type": name.value, "task_id": task, "id": id_ or uuid4().hex, **data}))
+
+    async def ask(self, message: Message) -> Message:
+        """The answer; what passes by itself is asked again. Raises as `command`."""
         self._refs += 1
         ref = f"c{self._refs}"
-        message: Message = {"type": name.value, "task_id": task, "id": id_ or uuid4().hex, "ref": ref, **data}
+        message = {**message, "ref": ref}
         while True:
             if self._error is not None:
                 raise self._error
@@ -70,7 +74,7 @@ class Asking:
             finally:
                 del self._asked[ref]
             if answer["type"] != "error":
-                return _result(answer)
+                return answer
             await asyncio.sleep(_pause(answer))
 
     def take(self, message: Message) -> bool:

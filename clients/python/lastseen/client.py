@@ -1,59 +1,39 @@
 """The client: streams of events that go on by themselves over every interruption."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Self
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from lastseen.asking import Asking, CommandResult
 from lastseen.backoff import Backoff
-from lastseen.close_codes import Return, when_to_return
+from lastseen.close_codes import PROJECT_DENIED
 from lastseen.commands import CommandName
-from lastseen.connection import Connection, connecting, websocket_url
-from lastseen.errors import (
-    AccessDenied,
-    BadRequest,
-    Closed,
-    Ended,
-    LastseenError,
-    ProtocolError,
-)
-from lastseen.notices import (
-    Answer,
-    Begun,
-    CaughtUp,
-    Delivery,
-    Established,
-    FellBehind,
-    Gap,
-    Message,
-    Notice,
-    Ping,
-    Refused,
-    Unsubscribed,
-)
+from lastseen.connection import websocket_url
+from lastseen.delivering import Delivering
+from lastseen.errors import AccessDenied, Closed, LastseenError
+from lastseen.line import Line
+from lastseen.notices import Gap
 from lastseen.positions import Position
+from lastseen.reconnecting import Reconnecting
+from lastseen.renewal import Renewal, Token
 from lastseen.session import Session, StartKind
-from lastseen.stream import Moved, Passed, Received, Stream
+from lastseen.stream import Stream
+from lastseen.tasks import Tasks
 from lastseen.transitions import State
-from lastseen.verdicts import code_and_reason, refusal, wait_after
-
-Token = str | Callable[[], Awaitable[str]]
-STEADY_SECONDS: Final = 10.0
-"""A connection that lasted so long went well: the back-off starts small again."""
-_log = logging.getLogger(__name__)
+from lastseen.verdicts import code_and_reason
 
 
 class Client:
     """Reads channels of the service at `url`.
 
-    `token` is a JWT, or an async function that gives one whenever it is needed (then an expired one is
-    renewed by itself). `project` adds the subscription of that project to the automatic ones; `client_id`
-    names the durable cursor of the user's offline messages. `on_interruption(reason, delay)` is called when
-    the connection is gone and comes back in `delay` seconds.
+    `token` is a JWT, or an async function that gives one whenever it is needed: then another is put in its place
+    before it runs out, on the open connection. `project` adds the subscription of that project to the automatic
+    ones. `client_id` names the durable cursor of the user's offline messages, one for each device; clients without
+    a name share one. `auto_ack`: what the reader of `user:{me}` has dealt with is confirmed by itself; else by `ack`
+    alone. `on_interruption(reason, delay)` is called when the connection is gone and comes back in `delay` seconds.
 
         async with Client(url, token) as client:
             async for event in client.subscribe("task:build", after="earliest"):
@@ -69,23 +49,41 @@ class Client:
         *,
         project: str | None = None,
         client_id: str | None = None,
+        auto_ack: bool = True,
         backoff: Backoff | None = None,
         on_interruption: Callable[[str, float], None] | None = None,
     ) -> None:
         websocket_url(url, {})  # an address that can't work is told at once
-        self._url = url
-        self._token = token
+        self._project = project
         self._query = {k: v for k, v in (("project_id", project), ("client_id", client_id)) if v is not None}
-        self._backoff = backoff or Backoff()
-        self._on_interruption = on_interruption
         self._session = Session()
-        self._streams: dict[str, Stream] = {}
-        self._asking = Asking(self._transmit)
-        self._connection: Connection | None = None
-        self._user_channel: str | None = None
-        self._established = False
+        self._line = Line()
+        self._tasks = Tasks()
+        self._asking = Asking(self._line.send)
+        renewal = Renewal(token, self._line, self._tasks)
+        self._delivering = Delivering(
+            self._session,
+            self._line,
+            self._asking,
+            renewal,
+            self._tasks,
+            auto_ack=auto_ack,
+            on_ended=self._ended,
+        )
+        self._streams = self._delivering.streams
+        self._reconnecting = Reconnecting(
+            url,
+            self._query,
+            self._session,
+            self._line,
+            self._asking,
+            self._delivering,
+            renewal,
+            backoff or Backoff(),
+            on_interruption=on_interruption,
+            give_way=self._leave_project,
+        )
         self._runner: asyncio.Task[None] | None = None
-        self._retries: set[asyncio.Task[None]] = set()
         self._error: LastseenError | None = None
 
     async def __aenter__(self) -> Self:
@@ -97,8 +95,7 @@ class Client:
     ) -> None:
         assert self._runner is not None
         self._error = self._error or Closed("the client is closed")
-        for stream in list(self._streams.values()):
-            stream.end(self._error)
+        self._delivering.end(self._error)
         self._asking.fail(self._error)
         self._runner.cancel()
         results = await asyncio.gather(self._runner, return_exceptions=True)
@@ -116,8 +113,9 @@ class Client:
     ) -> Stream:
         """The events of `channel` from now on; or after a position token, since a time, or the last so many.
 
-        One stream per channel at a time. `on_gap` is called, in the order of the events, when some of them
-        will not come.
+        Of the own user channel, without a start, first what came while the user was away (up to 7 days, as far as
+        it was not confirmed). One stream per channel at a time. `on_gap` is called, in the order of the events, when
+        some of them will not come.
         """
         self._check_open()
         if (had := self._streams.get(channel)) is not None and not had.ended:
@@ -131,12 +129,45 @@ class Client:
             starts.append(("last", last))
         if len(starts) > 1:
             raise ValueError("give one of after, since and last")
-        stream = Stream(channel, begun=not starts, on_gap=on_gap, close=self._leave)
+        stream = Stream(channel, begun=not starts, on_gap=on_gap, close=self._delivering.leave)
         self._streams[channel] = stream
+        if channel.startswith("user:") and since is None and last is None:
+            self._read(stream, None if after is None else Position.parse(after).token)
+            return stream
         if not starts and channel not in self._session.automatic and self._session.state(channel) is State.IDLE:
             self._session.forget(channel)  # what an earlier stream had is not where this one begins
-        self._transmit(self._session.subscribe(channel, starts[0] if starts else None))
+        self._line.send(self._session.subscribe(channel, starts[0] if starts else None))
         return stream
+
+    def _read(self, stream: Stream, after: str | None) -> None:
+        message = self._session.read(stream.channel, after)
+        if message is not None:
+            self._line.send(message)
+        else:
+            stream.begun, stream.begins_with_connection = False, True
+            self._line.drop("what came while away is delivered to a new connection")
+
+    async def ack(self, position: str | None = None) -> str:
+        """Confirm the events of the own user channel up to a position; wait until that is durable.
+
+        Without one up to the last event that its stream has given. They don't come again, as offline messages, to a
+        client of the same `client_id`. Returns where the durable cursor stands: nothing lowers it. Raises ValueError
+        where there is nothing to confirm, and what the client failed with.
+        """
+        self._check_open()
+        mine = self._streams.get(self._session.user_channel or "")
+        token = position or (None if mine is None else mine.position)
+        if token is None or Position.parse(token).is_earliest:
+            raise ValueError("nothing of the own user channel has been read yet: subscribe to it, or name a position")
+        return str((await self._asking.ask({"type": "ack", "position": token}))["position"])
+
+    async def presence(self, channel: str) -> list[str]:
+        """The users who have a connection, on any node, that is subscribed to `channel`.
+
+        Raises AccessDenied where the channel may not be read, BadRequest, and what the client failed with.
+        """
+        self._check_open()
+        return list((await self._asking.ask({"type": "presence", "channel": channel}))["users"])
 
     async def send_input(self, task: str, text: str, *, command_id: str | None = None) -> CommandResult:
         """Write `text` to the input of a running task, as it is; wait until it is known what became of that.
@@ -180,181 +211,32 @@ class Client:
         if self._runner is None:
             raise Closed("enter the client first: async with Client(…) as client")
 
-    def _transmit(self, message: Message) -> None:
-        if self._connection is not None:
-            self._connection.send(message)
+    def _ended(self, channel: str) -> None:
+        if channel == f"project:{self._project}":
+            # To come back with it would be refused, and with it every other stream.
+            self._query.pop("project_id", None)
 
-    def _leave(self, stream: Stream) -> None:
-        if self._streams.get(stream.channel) is not stream:
-            return
-        del self._streams[stream.channel]
-        if stream.channel in self._session.automatic:
-            return  # its position is needed to come back
-        self._transmit(self._session.unsubscribe(stream.channel))
-
-    def _finish(self, stream: Stream, error: LastseenError | None = None) -> None:
-        stream.end(error)
-        self._leave(stream)
+    def _leave_project(self, closed: ConnectionClosed) -> bool:
+        """Whether the others may go on without the project that a later connection was refused for."""
+        code, reason = code_and_reason(closed)
+        if reason != PROJECT_DENIED or self._session.user_channel is None or "project_id" not in self._query:
+            return False
+        channel = f"project:{self._project}"
+        self._ended(channel)
+        if (stream := self._streams.get(channel)) is not None:
+            self._delivering.finish(stream, AccessDenied(f"{reason}: {channel}", code=code, channel=channel))
+        return True
 
     async def _run(self) -> None:
         try:
-            await self._reconnect_for_ever()
+            await self._reconnecting.run()
         except LastseenError as error:
             self._error = error
         except Exception as error:
             self._error = LastseenError(f"the client failed: {error!r}")
             raise
         finally:
-            for retry in self._retries:
-                retry.cancel()
-            await asyncio.gather(*self._retries, return_exceptions=True)
+            await self._tasks.close()
             ending = self._error or Closed("the client is closed")
-            for stream in list(self._streams.values()):
-                stream.end(ending)
+            self._delivering.end(ending)
             self._asking.fail(ending)
-
-    async def _reconnect_for_ever(self) -> None:
-        clock = asyncio.get_running_loop().time
-        renewed = False
-        while True:
-            began, self._established = clock(), False
-            retry_after = 0.0
-            try:
-                await self._converse()
-            except ConnectionClosed as closed:
-                reason, back = self._judge(closed)
-                if back is Return.AFTER_RENEWING:
-                    # Renewed once in vain: the next token would be refused as well.
-                    renewable = callable(self._token) and not (renewed and not self._established)
-                    if not renewable:
-                        raise refusal(closed) from closed
-                    renewed = True
-                elif back is Return.NEVER:
-                    raise refusal(closed) from closed
-            except InvalidStatus as error:
-                reason, back = f"HTTP {error.response.status_code}", Return.LATER
-                retry_after = wait_after(error)
-            except (OSError, TimeoutError, InvalidHandshake) as error:
-                reason, back = str(error) or type(error).__name__, Return.LATER
-            except ProtocolError as error:
-                reason, back = str(error), Return.LATER
-            finally:
-                self._connection = None
-                self._session.on_disconnected()
-            if self._established:
-                renewed = renewed and back is Return.AFTER_RENEWING
-                if back is Return.AT_ONCE or clock() - began >= STEADY_SECONDS:
-                    self._backoff.reset()
-            delay = max(self._backoff.next(), retry_after)
-            _log.info("interrupted (%s), back in %.1f s", reason, delay)
-            if self._on_interruption is not None:
-                self._on_interruption(reason, delay)
-            await asyncio.sleep(delay)
-
-    def _judge(self, closed: ConnectionClosed) -> tuple[str, Return]:
-        if self._connection is not None and self._connection.dropped is not None:
-            return self._connection.dropped, Return.AT_ONCE
-        code, reason = code_and_reason(closed)
-        return (f"{code} {reason}".strip(), when_to_return(code, reason))
-
-    async def _converse(self) -> NoReturn:
-        """One connection, from opening to its end, which is an exception."""
-        token = self._token if isinstance(self._token, str) else await self._token()
-        resume = self._session.resume()
-        query = self._query if resume.after is None else {**self._query, "after": resume.after}
-        async with connecting(self._url, token, query) as socket:
-            self._connection = connection = Connection(socket)
-            # What was subscribed while the connection was being opened is asked for here as well.
-            for message in (*self._session.resume().messages, *self._asking.unanswered):
-                connection.send(message)
-            await connection.run(self._handle)
-        raise AssertionError("a connection ends by an exception")
-
-    async def _handle(self, message: Message, size: int) -> None:
-        for item in self._session.receive(message):
-            if isinstance(item, Delivery):
-                for channel in item.channels:
-                    stream = self._streams.get(channel)
-                    position = self._session.position(channel)
-                    if stream is not None and stream.begun and position is not None:
-                        await stream.put(Received(item.event, position), size)
-                        if stream.ended:
-                            self._leave(stream)
-            else:
-                await self._notice(item)
-
-    async def _notice(self, notice: Notice) -> None:
-        match notice:
-            case Established():
-                self._established = True
-                self._user_channel = f"user:{notice.user_id}"
-                assert self._connection is not None
-                self._connection.beat(notice.heartbeat)
-            case Begun(channel=channel):
-                if (stream := self._streams.get(channel)) is not None:
-                    stream.begun = stream.begun or notice.answers
-                    if stream.begun:
-                        await self._moved(stream)
-            case CaughtUp(channels=channels):
-                for stream in self._of(channels):
-                    await self._moved(stream, caught_up=True)
-                    if notice.closed:
-                        self._finish(stream)
-            case Gap(channels=channels) | FellBehind(channels=channels):
-                for stream in self._of(channels):
-                    await stream.put(notice)
-                    await self._moved(stream)
-            case Ping():
-                await self._answer_ping()
-            case Refused():
-                self._refused(notice)
-            case Unsubscribed(channel=channel, reason=reason):
-                if reason is not None and (stream := self._streams.get(channel)) is not None:
-                    self._finish(stream, Ended(channel, reason))
-            case Answer():
-                if not self._asking.take(notice.message):
-                    _log.debug("not asked for: %s", notice.message.get("type"))
-
-    async def _answer_ping(self) -> None:
-        assert self._connection is not None
-        for stream in self._of(self._session.live):
-            await self._moved(stream)
-        mine = self._streams.get(self._user_channel or "")
-        if mine is None:
-            # A pong would move the user's stored cursor over messages that nobody here has read.
-            self._connection.send({"type": "ping"})
-        else:
-            connection = self._connection
-            await mine.put(Passed(lambda: connection.send({"type": "pong"})))
-
-    def _refused(self, refused: Refused) -> None:
-        stream = self._streams.get(refused.channel)
-        if stream is None:
-            return
-        if refused.channel in self._session.wanted:
-            delay = refused.retry_after if refused.retry_after is not None else 1.0
-            retry = asyncio.create_task(self._ask_again(stream, delay))
-            self._retries.add(retry)
-            retry.add_done_callback(self._retries.discard)
-        elif "denied" in refused.message.lower():
-            self._finish(
-                stream,
-                AccessDenied(f"{refused.message}: {refused.channel}", code=refused.code, channel=refused.channel),
-            )
-        else:
-            self._finish(stream, BadRequest(f"{refused.channel}: {refused.message}", code=refused.code))
-
-    async def _ask_again(self, stream: Stream, delay: float) -> None:
-        connection = self._connection
-        await asyncio.sleep(delay)
-        # A new connection has asked already.
-        if connection is not None and connection is self._connection and self._streams.get(stream.channel) is stream:
-            connection.send(self._session.subscribe(stream.channel))
-
-    def _of(self, channels: tuple[str, ...]) -> list[Stream]:
-        return [s for c in channels if (s := self._streams.get(c)) is not None and s.begun]
-
-    async def _moved(self, stream: Stream, *, caught_up: bool = False) -> None:
-        position = self._session.position(stream.channel)
-        if position is not None:
-            await stream.put(Moved(position, caught_up=caught_up))

@@ -56,7 +56,7 @@ class Connection:
         try:
             self._unsent.put_nowait(message)
         except asyncio.QueueFull:
-            self._drop("the server reads nothing")
+            self.drop("the server reads nothing")
 
     def beat(self, seconds: float) -> None:
         """The server's heartbeat, as `connection_established` names it."""
@@ -83,6 +83,8 @@ class Connection:
         while True:
             text = await self._socket.recv(decode=False)
             self._heard = clock()
+            if self.dropped is not None:
+                continue
             try:
                 message: Any = from_json(text)
             except ValueError as error:
@@ -105,12 +107,13 @@ class Connection:
             await asyncio.sleep(self._heartbeat / 2)
             # While a consumer makes us wait the silence is ours, and the server still has to hear of us.
             if not self._handling and clock() - self._heard > SILENCE * self._heartbeat:
-                self._drop(f"the server was silent for {SILENCE * self._heartbeat:g} s")
+                self.drop(f"the server was silent for {SILENCE * self._heartbeat:g} s")
                 return
             self.send({"type": "ping"})
 
-    def _drop(self, reason: str) -> None:
-        self.dropped = reason
+    def drop(self, reason: str) -> None:
+        """Give it up: what it still holds is not handed on, and `run` ends."""
+        self.dropped = self.dropped or reason
         self._socket.transport.abort()
 
 

@@ -9,7 +9,7 @@
             - InvalidEvent            so is the event, told before anything was sent; a ValueError too
                 - OtherProject            its task belongs to another project, or to none
     - LogUnavailable          Kafka has not confirmed the event `id`: emit it again, with that id
-    - Ended                   the server ended the subscription: `channel`, `reason`
+    - Ended                   the server ended the subscription of `channel`; `reason`: rights, project_deleted, token
     - ProtocolError           the other side does not speak version 1 of the protocol
     - Closed                  used before it was opened, or after it was closed
 """
@@ -89,7 +89,11 @@ class LogUnavailable(LastseenError):
 
 
 class Ended(LastseenError):
-    """The server ended a subscription, for `reason`."""
+    """The server ended a subscription, for good.
+
+    `reason`: `rights` (the user may no longer read the channel), `project_deleted`, `token` (the new token does not
+    grant it), or another word of a later server.
+    """
 
     def __init__(self, channel: str, reason: str) -> None:
         super().__init__(f"the server ended the subscription of {channel}: {reason}")

@@ -73,6 +73,32 @@ class Unsubscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class OfflineDelayed:
+    """What came to the user while away can't be had now; `channel`, the user's, is live all the same.
+
+    A later connection brings it, at the earliest `retry_after` seconds from now.
+    """
+
+    channel: str
+    message: str
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To be sent on this connection: what the session needs now beyond what it was told to want."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpiring:
+    """The connection ends with its token at `expires_at` (RFC 3339), unless another is given."""
+
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Established:
     """The connection is accepted. `heartbeat` is in seconds."""
 
@@ -85,7 +111,10 @@ class Established:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """To be answered with a pong."""
+    """The server's heartbeat.
+
+    Any message answers it. A `pong` would move the durable cursor to this point, read or not.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +124,17 @@ class Answer:
     message: Message
 
 
-Notice = Begun | Refused | CaughtUp | FellBehind | Gap | Unsubscribed | Established | Ping | Answer
+Notice = (
+    Begun
+    | Refused
+    | CaughtUp
+    | FellBehind
+    | Gap
+    | Unsubscribed
+    | OfflineDelayed
+    | Ask
+    | TokenExpiring
+    | Established
+    | Ping
+    | Answer
+)

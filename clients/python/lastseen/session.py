@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from lastseen.asked import Asked, Questions
 from lastseen.errors import ProtocolError
+from lastseen.inbox import Inbox
 from lastseen.notices import (
     Answer,
+    Ask,
     Begun,
     CaughtUp,
     Delivery,
@@ -21,8 +24,10 @@ from lastseen.notices import (
     Gap,
     Message,
     Notice,
+    OfflineDelayed,
     Ping,
     Refused,
+    TokenExpiring,
     Unsubscribed,
 )
 from lastseen.positions import EARLIEST, Position
@@ -43,24 +48,16 @@ class Resume:
     """To send once connected, in this order."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    channel: str
-    verb: Literal["subscribe", "unsubscribe"]
-    with_start: bool = False
-    rewind: Mapping[str, object] | None = None
-    """The start, where the caller named it: then the position is forgotten."""
-
-
 @dataclass(slots=True)
 class Session:
     """All subscriptions of one client. `epoch` is the server's, as last heard."""
 
     epoch: str = ""
     _subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    _asked: dict[str, _Asked] = field(default_factory=dict)
-    """By `ref`, what was sent and not answered yet, in the order of sending."""
-    _refs: int = 0
+    _questions: Questions = field(default_factory=Questions)
+    _inbox: Inbox = field(default_factory=Inbox)
+    _brought_back: bool = False
+    """Whether the present connection came with a position."""
 
     def subscribe(self, channel: str, start: tuple[StartKind, object] | None = None) -> Message:
         """Want a channel; the message that says so, to be sent on an open connection.
@@ -74,12 +71,35 @@ class Session:
             subscription.start = {start[0]: start[1]}
         return self._ask(subscription)
 
+    def read(self, channel: str, after: str | None = None) -> Message | None:
+        """Subscribe where somebody takes every event that comes: then, of the own user channel, they are `confirmable`.
+
+        From a position (everything before it was had), or without one from what came to the user while away, as
+        far as it was not confirmed. None where a new connection is needed for that: it will ask by itself.
+        """
+        subscription = self._subscription(channel)
+        subscription.is_read = True
+        if after is not None:
+            return self.subscribe(channel, ("after", after))
+        subscription.wanted = True
+        subscription.start = None
+        if channel != self._inbox.channel:
+            return self._ask(subscription)
+        self._inbox.want(subscription)
+        return None
+
+    def leave(self, channel: str) -> None:
+        """Nobody takes its events any more; the connection may keep it all the same."""
+        subscription = self._subscription(channel)
+        subscription.is_read = False
+        subscription.start = None
+
     def unsubscribe(self, channel: str) -> Message:
         """Want it no more; the message that says so. The position is kept."""
         subscription = self._subscription(channel)
-        subscription.wanted = False
+        subscription.wanted = subscription.is_read = False
         subscription.start = None
-        ref = self._new_ref(_Asked(channel, "unsubscribe"))
+        ref = self._questions.add(Asked(channel, "unsubscribe"))
         return {"type": "unsubscribe", "channel": channel, "ref": ref}
 
     def forget(self, channel: str) -> None:
@@ -107,6 +127,30 @@ class Session:
         return frozenset(s.channel for s in self._subscriptions.values() if s.automatic)
 
     @property
+    def user_channel(self) -> str | None:
+        """The channel of the session's own user; None before the first greeting."""
+        return self._inbox.channel or None
+
+    @property
+    def owes_offline(self) -> bool:
+        """Whether some of what came to the user while away is still to come."""
+        return self._inbox.owed
+
+    @property
+    def confirmable(self) -> Position | None:
+        """Up to where the own user channel was handed out to somebody who takes all of it.
+
+        None where nobody does, and where something that came while away would be passed over: then the durable
+        cursor must not move.
+        """
+        subscription = self._subscriptions.get(self._inbox.channel)
+        if subscription is None or not subscription.is_read or subscription.start is not None:
+            return None
+        if subscription.state is State.IDLE or not self._inbox.is_whole:
+            return None
+        return subscription.position(self.epoch)
+
+    @property
     def live(self) -> tuple[str, ...]:
         """The channels that are live on the present connection."""
         return tuple(s.channel for s in self._subscriptions.values() if s.state is State.LIVE)
@@ -114,18 +158,26 @@ class Session:
     def resume(self) -> Resume:
         """What to send on a new connection."""
         self.on_disconnected()
-        after = self._after()
-        brought_back = after is not None
+        after = None if self._inbox.owed else self._after()
+        self._brought_back = after is not None
         messages = tuple(
             self._ask(subscription)
             for subscription in self._subscriptions.values()
-            if subscription.wanted and (subscription.start is not None or not (subscription.automatic and brought_back))
+            if (subscription.wanted or subscription.automatic)
+            and (subscription.start is not None or not self._comes_by_itself(subscription))
         )
         return Resume(after, messages)
 
+    def _comes_by_itself(self, subscription: Subscription) -> bool:
+        """Whether the connect alone brings a subscription back to where it was."""
+        if self._brought_back:
+            return subscription.automatic
+        return subscription.channel == self._inbox.channel and self._inbox.owed
+
     def on_disconnected(self) -> None:
         """The connection is gone: nothing is subscribed, every position stays."""
-        self._asked.clear()
+        self._questions.clear()
+        self._inbox.disconnected()
         for subscription in self._subscriptions.values():
             subscription.take(Input.DISCONNECTED)
             if subscription.offsets:
@@ -134,6 +186,8 @@ class Session:
     def receive(self, message: Message) -> list[Delivery | Notice]:
         """Take the next message of the server; what follows from it, in order. Raises ProtocolError."""
         try:
+            if self._inbox.began_live:
+                self._inbox.explain(delayed=self._delays_offline(message))
             # An event first: a producer may have named its type like one of the protocol's messages.
             if "offset" in message and "partition" in message:
                 return self._event(message)
@@ -151,6 +205,11 @@ class Session:
             for name in names
             if (subscription := subscriptions.get(name)) is not None and subscription.count(input_, partition, offset)
         )
+        if counted and self._inbox.owed and self._inbox.channel in counted:
+            mine = self._inbox.channel
+            epoch = subscriptions[mine].epoch or self.epoch
+            if not self._inbox.is_new(epoch, partition, offset):
+                counted = tuple(name for name in counted if name != mine)
         return [Delivery(event, counted, replayed=replay is not None)] if counted else []
 
     def _control(self, message: Message) -> Iterator[Notice]:
@@ -160,6 +219,8 @@ class Session:
             case "caught_up":
                 names = tuple(message["channels"])
                 yield from self._apply(Input.CAUGHT_UP, names, Position.parse(message["position"]))
+                if self._inbox.channel in names and self.state(self._inbox.channel) is State.LIVE:
+                    self._inbox.caught_up()
                 yield CaughtUp(names, bool(message.get("closed", False)))
             case "fell_behind":
                 names = tuple(message["channels"])
@@ -172,13 +233,16 @@ class Session:
             case "subscription_result":
                 yield from self._subscription_result(message)
             case "unsubscription_result":
-                self._answered(message, "unsubscribe", message["channel"])
+                self._questions.take_answered(message.get("ref"), "unsubscribe", message["channel"])
                 yield self._ended(message["channel"], None)
             case "unsubscribed":
                 channel = message["channel"]
                 # The server's own doing, so the next connection does not ask again.
                 self._subscription(channel).wanted = False
+                self._subscription(channel).start = None
                 yield self._ended(channel, str(message.get("reason", "")))
+            case "token_expiring":
+                yield TokenExpiring(str(message["expires_at"]))
             case "error":
                 yield self._error(message)
             case _:
@@ -210,11 +274,18 @@ class Session:
         for subscription in self._subscriptions.values():
             subscription.automatic = False
             subscription.take(Input.DISCONNECTED)
+        self._inbox.channel = f"user:{message['user_id']}"
         for entry in message["subscriptions"]:
             position = Position.parse(entry["position"])
             subscription = self._subscription(entry["channel"])
             subscription.automatic = True
             self.epoch = self.epoch or position.epoch
+            if not self._begins_here(subscription):
+                continue
+            is_owed = subscription.channel == self._inbox.channel and self._inbox.owed
+            if is_owed and not self._inbox.greeted(subscription, position, live=entry["live"]):
+                begun.append(Ask(self._ask(subscription)))
+                continue
             input_ = Input.BEGUN_LIVE if entry["live"] else Input.BEGUN_BEHIND
             crossed = subscription.apply(input_, position)
             if crossed:
@@ -229,9 +300,16 @@ class Session:
         )
         yield from begun
 
+    def _begins_here(self, subscription: Subscription) -> bool:
+        """Whether the stream that the connection itself begins is the one that is wanted."""
+        if subscription.channel == self._inbox.channel and self._brought_back:
+            return not self._inbox.owed
+        # One that was asked for from its own position counts from the answer on: live, it would begin too late.
+        return not self._questions.asks_for_start(subscription.channel)
+
     def _subscription_result(self, message: Message) -> Iterator[Notice]:
         channel = message["channel"]
-        asked = self._answered(message, "subscribe", channel)
+        asked = self._questions.take_answered(message.get("ref"), "subscribe", channel)
         if not message["subscribed"]:
             self._subscription(channel).wanted = False
             self._subscription(channel).start = None
@@ -243,6 +321,8 @@ class Session:
             if subscription.start is asked.rewind:
                 subscription.start = None
             subscription.begin_again(position)
+            if channel == self._inbox.channel:
+                self._inbox.settle()
         elif asked is not None and asked.with_start:
             yield from self._apply(Input.RESULT_WITH_START, (channel,), position)
         else:
@@ -251,7 +331,10 @@ class Session:
         yield Begun(channel, position, message.get("recovered"), answers=True)
 
     def _error(self, message: Message) -> Notice:
-        asked = self._asked.pop(str(message.get("ref")), None)
+        if self._delays_offline(message):
+            seconds = float(message.get("retry_after") or 1.0)
+            return OfflineDelayed(str(message["channel"]), str(message.get("message", "")), seconds)
+        asked = self._questions.take(message.get("ref"))
         if asked is None:
             return Answer(message)
         subscription = self._subscription(asked.channel)
@@ -262,6 +345,12 @@ class Session:
             subscription.start = None
         text = str(message.get("message", "the server gave no reason"))
         return Refused(asked.channel, text, code, None if retry_after is None else float(retry_after))
+
+    def _delays_offline(self, message: Message) -> bool:
+        """Whether the server says that it can't deliver now what came while away."""
+        if message.get("type") != "error" or message.get("ref") is not None or not self._inbox.owed:
+            return False
+        return message.get("channel") == self._inbox.channel and message.get("code") in _WAITING
 
     def _ended(self, channel: str, reason: str | None) -> Notice:
         self._subscription(channel).take(Input.ENDED)
@@ -291,20 +380,8 @@ class Session:
         position = subscription.position(self.epoch)
         if not start and position is not None and subscription.state is State.IDLE:
             start = {"after": position.token}
-        ref = self._new_ref(_Asked(subscription.channel, "subscribe", bool(start), subscription.start))
+        ref = self._questions.add(Asked(subscription.channel, "subscribe", bool(start), subscription.start))
         return {"type": "subscribe", "channel": subscription.channel, "ref": ref, **start}
-
-    def _new_ref(self, asked: _Asked) -> str:
-        self._refs += 1
-        ref = f"s{self._refs}"
-        self._asked[ref] = asked
-        return ref
-
-    def _answered(self, message: Message, verb: str, channel: str) -> _Asked | None:
-        ref = message.get("ref")
-        if ref is None:  # answers come in the order of the questions
-            ref = next((r for r, a in self._asked.items() if (a.verb, a.channel) == (verb, channel)), None)
-        return self._asked.pop(str(ref), None)
 
     def _after(self) -> str | None:
         automatic = [s.position(self.epoch) for s in self._subscriptions.values() if s.automatic]

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from lastseen.errors import LastseenError
 from lastseen.names import TERMINAL_TYPES
-from lastseen.notices import FellBehind, Gap, Message
+from lastseen.notices import FellBehind, Gap, Message, OfflineDelayed
 from lastseen.positions import Position
 
 MAX_ITEMS: Final = 1_000
@@ -34,18 +34,19 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """For the client alone: `call` when the consumer has come this far."""
+    """For the client alone: `call` when the consumer has dealt with everything before."""
 
     call: Callable[[], None]
 
 
-Item = Received | Moved | Gap | FellBehind
+Item = Received | Moved | Gap | FellBehind | OfflineDelayed
 
 
 class Stream:
     """The events of one channel, each once, in the order of the log, over all reconnections.
 
-    Iterate it for the events; iterate `items()` for the gaps and moves between them too. It ends after the
+    Iterate it for the events; iterate `items()` for what lies between them too: gaps, moves, and that what came while
+    away is delayed. It ends after the
     terminal event of its task, or when the server says that nothing more will come; it raises `AccessDenied`
     when the channel may not be read, `Ended` when the server ended it, and what the client failed with. One
     consumer reads a stream; `aclose()` it (or use `async with`) when you stop before its end.
@@ -65,6 +66,8 @@ class Stream:
         self.channel = channel
         self.begun = begun
         """Whether what comes belongs to it; until the server confirms a start it doesn't."""
+        self.begins_with_connection = False
+        """Whether the next connection begins it, by itself."""
         self.ended = False
         """Whether nothing more will come."""
         self._on_gap = on_gap
@@ -111,9 +114,11 @@ class Stream:
         return True
 
     def take(self, limit: int = MAX_ITEMS) -> list[Item]:
-        """At most `limit` of the items that are there now."""
+        """At most `limit` of the items that are there now. Whoever calls it has dealt with those of the call before."""
         taken: list[Item] = []
         while self._items and len(taken) < limit:
+            if taken and isinstance(self._items[0][0], Passed):
+                break
             item, size = self._items.popleft()
             self._bytes -= size
             match item:
@@ -122,7 +127,7 @@ class Stream:
                 case Gap():
                     if self._on_gap is not None:
                         self._on_gap(item)
-                case FellBehind():
+                case FellBehind() | OfflineDelayed():
                     pass
                 case Passed():
                     item.call()

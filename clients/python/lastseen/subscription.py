@@ -7,6 +7,9 @@ from typing import Final
 from lastseen.positions import Position
 from lastseen.transitions import TABLE, Effect, Input, State
 
+Mark = tuple[str, dict[int, int] | None]
+"""Epoch and offsets of a subscription, to go back to."""
+NOWHERE: Final[Mark] = ("", None)
 NEVER: Final = -2
 """Below every offset: a partition that the position leaves out is wanted from its first event."""
 
@@ -26,6 +29,8 @@ class Subscription:
     """`connection_established` named it; the `after` of the next connect brings it back."""
     start: Mapping[str, object] | None = None
     """The start that the caller asked for and that no result has confirmed yet."""
+    is_read: bool = False
+    """Somebody takes every event of it: what was handed out may be confirmed, once there is no `start` left."""
     state: State = State.IDLE
     epoch: str = ""
     offsets: dict[int, int] | None = None
@@ -79,6 +84,26 @@ class Subscription:
         """Drop the position: what comes next is delivered, seen before or not."""
         self.epoch = ""
         self.offsets = None
+
+    def mark(self) -> Mark:
+        """Where it stands."""
+        return self.epoch, None if self.offsets is None else dict(self.offsets)
+
+    def reset(self, mark: Mark) -> None:
+        """Stand there again."""
+        self.epoch, offsets = mark
+        self.offsets = None if offsets is None else dict(offsets)
+
+    def lower(self, position: Position) -> None:
+        """Go back to what lies at or below another position of its epoch, too."""
+        offsets = self.offsets or {}
+        self.offsets = {p: min(offset, offsets[p]) for p, offset in position.offsets.items() if p in offsets}
+
+    def lies_before(self, position: Position) -> bool:
+        """Whether something lies between where it stands and a later position of its epoch."""
+        if self.offsets is None or self.epoch != position.epoch:
+            return False
+        return any(offset > self.offsets.get(p, NEVER) for p, offset in position.offsets.items())
 
     def position(self, epoch: str) -> Position | None:
         """The position; `epoch` is the server's, where the channel has heard none of its own."""
