@@ -1,6 +1,5 @@
 """One client's connection: driven by calls, without a task, queue or timer of its own."""
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +11,12 @@ from service.domain.errors import Unavailable
 from service.domain.frames import message_frame, replay_frame
 from service.domain.identity import Identity
 from service.domain.messages import Message, Start
+from service.domain.pings import UnansweredPings
 from service.domain.protocol import GOODBYES, TABLE, Action, Input, State
 from service.domain.requests import ProtocolError, parse_message
 from service.domain.subscriptions import CatchUp, Offline, Subscriptions
 from service.node.connection_port import ConnectionPort
+from service.node.flow import Flow
 from service.node.replay import Beginning, Lost, Page
 from service.node.services import Services
 from service.ports import CursorKey
@@ -24,8 +25,6 @@ _log = logging.getLogger(__name__)
 _WINDOW_PAGE = 256
 _WINDOW_PAGE_BYTES = 128 * 1024
 """What one step takes out of the window, per partition: so many records, or one more than so many bytes."""
-_UNANSWERED_PINGS = 4
-"""Pings whose positions are remembered until they are answered."""
 
 
 class Connection:
@@ -36,14 +35,11 @@ class Connection:
     """
 
     __slots__ = (
-        "_buffered",
-        "_further_pings",
+        "_flow",
         "_heard_at",
         "_is_gone",
-        "_is_waiting",
         "_pings",
         "_port",
-        "_room",
         "_state",
         "client_id",
         "id",
@@ -58,14 +54,11 @@ class Connection:
     def __init__(self, node: Services, port: ConnectionPort, identity: Identity, connection_id: str) -> None:
         self.node = node
         self._port = port
-        self._room: asyncio.Event | None = None
+        self._flow = Flow(port, node.settings.high_water_bytes)
         self._state = State.OPENING
         # What the state CLOSED means, as one attribute: it is asked for each delivery.
         self._is_gone = False
-        self._is_waiting = False
-        self._buffered = 0
-        self._pings: list[str] = []
-        self._further_pings = 0
+        self._pings = UnansweredPings()
         self.id = connection_id
         self.identity = identity
         self.project: str | None = None
@@ -136,26 +129,18 @@ class Connection:
 
     @property
     def has_room_to_answer(self) -> bool:
-        """Whether one more answer may be written."""
-        # More than a replay ever leaves waiting, so that a request gets its turn while one is under way.
-        return self._is_gone or self._port.buffered() <= 2 * self.node.settings.high_water_bytes
+        """As `Flow.has_room_to_answer`."""
+        return self._flow.has_room_to_answer
 
     async def room_to_answer(self) -> None:
-        """Wait until the client has taken enough of what was written; its further messages wait with it."""
-        while not self.has_room_to_answer:
-            self._is_waiting = True
-            try:
-                await self._drain()
-            finally:
-                self._is_waiting = False
+        """As `Flow.room_to_answer`."""
+        await self._flow.room_to_answer()
 
     def is_alive(self, since_ms: int) -> bool:
         """Whether it has given a sign of life since then; to be asked at each heartbeat."""
-        if self._is_waiting:
-            # Its messages are not read now, so that it takes what was written is its sign of life.
-            buffered, self._buffered = self._buffered, self._port.buffered()
-            if buffered != self._buffered:
-                self._heard_at = self.node.clock.now_ms()
+        # Where its messages are not read now, that it takes what was written is its sign of life.
+        if self._flow.has_moved():
+            self._heard_at = self.node.clock.now_ms()
         return self._heard_at > since_ms
 
     # Subscriptions: what begins and ends them.
@@ -347,19 +332,13 @@ class Connection:
         if not self.has_room_to_answer or self._take(Input.HEARTBEAT) is not Action.PING:
             return
         self._write(frame)
-        # Answers come in the order of the pings. Beyond a few, pings are only counted: their answers move nothing.
-        if len(self._pings) < _UNANSWERED_PINGS and not self._further_pings:
-            self._pings.append(token if self.keeps_cursor and self.user_channel in self.subscriptions.live else "")
-        else:
-            self._further_pings += 1
+        moves = self.keeps_cursor and self.user_channel in self.subscriptions.live
+        self._pings.sent(token if moves else "")
 
     def pinged(self) -> Position | None:
         """The position of the ping that a `pong` answers, where the durable cursor may move there."""
-        if self._pings:
-            token = self._pings.pop(0)
-            return Position.parse(token) if token else None
-        self._further_pings = max(self._further_pings - 1, 0)
-        return None
+        token = self._pings.answered()
+        return Position.parse(token) if token else None
 
     def expiry_near(self) -> None:
         """The token ends within a minute."""
@@ -380,24 +359,16 @@ class Connection:
 
     @property
     def has_room(self) -> bool:
-        """Whether a replay may go on."""
-        return self._is_gone or self._port.buffered() <= self.node.low_water
+        """As `Flow.has_room`."""
+        return self._flow.has_room
 
     async def room(self) -> None:
-        """Wait until the client has taken most of what was written, or is gone."""
-        while not self.has_room:
-            await self._drain()
-
-    async def _drain(self) -> None:
-        if self._room is None:
-            self._room = asyncio.Event()
-        await self._room.wait()
+        """As `Flow.room`."""
+        await self._flow.room()
 
     def drained(self) -> None:
         """The port's buffer has fallen to `low_water`."""
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+        self._flow.drained()
 
     def end(self, why: Input) -> None:
         """End the conversation with the goodbye that the protocol has for it."""
@@ -424,4 +395,4 @@ class Connection:
         self._is_gone = True
         for channel in self.subscriptions.channels:
             self.end_subscription(channel)
-        self.drained()
+        self._flow.over()

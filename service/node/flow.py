@@ -1,0 +1,67 @@
+"""How much a client lets be written to it, and waiting for it to take more."""
+
+import asyncio
+
+from service.node.connection_port import ConnectionPort
+
+
+class Flow:
+    """The fill of one connection's port. Once the client is gone there is always room, and nobody waits."""
+
+    __slots__ = ("_buffered", "_high_water", "_is_over", "_is_waiting", "_port", "_room")
+
+    def __init__(self, port: ConnectionPort, high_water: int) -> None:
+        self._port = port
+        self._high_water = high_water
+        self._room: asyncio.Event | None = None
+        self._is_over = False
+        self._is_waiting = False
+        self._buffered = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a replay may go on."""
+        return self._is_over or self._port.buffered() <= self._high_water // 2
+
+    @property
+    def has_room_to_answer(self) -> bool:
+        """Whether one more answer may be written."""
+        # More than a replay ever leaves waiting, so that a request gets its turn while one is under way.
+        return self._is_over or self._port.buffered() <= 2 * self._high_water
+
+    async def room(self) -> None:
+        """Wait until the client has taken most of what was written, or is gone."""
+        while not self.has_room:
+            await self._drain()
+
+    async def room_to_answer(self) -> None:
+        """Wait until the client has taken enough of what was written; its further messages wait with it."""
+        while not self.has_room_to_answer:
+            self._is_waiting = True
+            try:
+                await self._drain()
+            finally:
+                self._is_waiting = False
+
+    def has_moved(self) -> bool:
+        """Whether a client whose messages have to wait has taken something since this was asked last."""
+        if not self._is_waiting:
+            return False
+        before, self._buffered = self._buffered, self._port.buffered()
+        return before != self._buffered
+
+    def drained(self) -> None:
+        """The port's buffer has fallen to the low-water mark."""
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def over(self) -> None:
+        """The client is gone."""
+        self._is_over = True
+        self.drained()
+
+    async def _drain(self) -> None:
+        if self._room is None:
+            self._room = asyncio.Event()
+        await self._room.wait()
