@@ -148,6 +148,7 @@ class Reader:
     """Who takes what comes of the user's channel, some time after it came."""
 
     begun: bool
+    begins_with_connection: bool
     waiting: list[Place | Position] = field(default_factory=list)
     """Events, and between them up to where to confirm once they have been taken."""
     given: set[Place] = field(default_factory=set)
@@ -166,6 +167,8 @@ class Conversation(RuleBasedStateMachine):
         self.taken: set[Place] = set()
         self.was_delayed = False
         self.must_return = False
+        self.is_rewinding = False
+        """Whether a reader asked for a start of its own: what came before comes again."""
         self.connect()
 
     def connect(self) -> None:
@@ -196,7 +199,8 @@ class Conversation(RuleBasedStateMachine):
         # Of its own it has everything that was ever taken: it goes on where the last one that had it all stopped.
         after = position.token if start and position is not None and self.has_all_of(position) else None
         message = self.session.read(USER, after)
-        self.reader = Reader(begun=message is not None and after is None)
+        self.reader = Reader(begun=message is not None and after is None, begins_with_connection=message is None)
+        self.is_rewinding = self.is_rewinding or after is not None
         if message is not None:
             self.server.subscribe(message)
         else:
@@ -278,6 +282,9 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(min(count, len(self.server.wire))):
             message = self.server.wire.popleft()
             for item in self.session.receive(message):
+                if self.is_rewinding and isinstance(item, Begun) and item.channel == USER and item.answers:
+                    self.is_rewinding = False
+                    self.had[USER].clear()
                 self.handle(item)
             self.note_beginnings()
 
@@ -292,7 +299,7 @@ class Conversation(RuleBasedStateMachine):
                     self.reader.given.add(place)
                     self.reader.waiting.append(place)
             case Begun(channel, begins_at, answers=answers) if channel == USER and (reader := self.reader) is not None:
-                reader.begun = reader.begun or answers or self.session.owes_offline
+                reader.begun = reader.begun or answers or reader.begins_with_connection
                 if reader.begun:
                     reader.since = begins_at if reader.since is None else reader.since.lowered(begins_at)
             case OfflineDelayed():

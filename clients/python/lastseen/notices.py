@@ -26,7 +26,7 @@ class Begun:
     position: Position
     recovered: bool | None
     answers: bool = False
-    """Whether this answers a subscribe; else the connection itself began it."""
+    """Whether this answers the latest subscribe; else it answers an earlier one, or the connection itself began it."""
 
 
 @dataclass(frozen=True, slots=True)

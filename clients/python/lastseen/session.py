@@ -328,7 +328,8 @@ class Session:
         else:
             self.epoch = self.epoch or position.epoch
             yield from self._apply(Input.RESULT_WITHOUT_START, (channel,), position)
-        yield Begun(channel, position, message.get("recovered"), answers=True)
+        # Where a start is still to be confirmed this was the answer to an earlier question.
+        yield Begun(channel, position, message.get("recovered"), answers=subscription.start is None)
 
     def _error(self, message: Message) -> Notice:
         if self._delays_offline(message):
