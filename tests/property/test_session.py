@@ -167,8 +167,6 @@ class Conversation(RuleBasedStateMachine):
         self.taken: set[Place] = set()
         self.was_delayed = False
         self.must_return = False
-        self.is_rewinding = False
-        """Whether a reader asked for a start of its own: what came before comes again."""
         self.connect()
 
     def connect(self) -> None:
@@ -200,7 +198,6 @@ class Conversation(RuleBasedStateMachine):
         after = position.token if start and position is not None and self.has_all_of(position) else None
         message = self.session.read(USER, after)
         self.reader = Reader(begun=message is not None and after is None, begins_with_connection=message is None)
-        self.is_rewinding = self.is_rewinding or after is not None
         if message is not None:
             self.server.subscribe(message)
         else:
@@ -281,10 +278,12 @@ class Conversation(RuleBasedStateMachine):
     def receive(self, count: int) -> None:
         for _ in range(min(count, len(self.server.wire))):
             message = self.server.wire.popleft()
-            for item in self.session.receive(message):
-                if self.is_rewinding and isinstance(item, Begun) and item.channel == USER and item.answers:
-                    self.is_rewinding = False
-                    self.had[USER].clear()
+            before = self.session.position(USER)
+            items = self.session.receive(message)
+            now = self.session.position(USER)
+            if message["type"] == "subscription_result" and before and now and now.lowered(before) != before:
+                self.had[USER].clear()  # a reader asked for a start of its own: what came since comes again
+            for item in items:
                 self.handle(item)
             self.note_beginnings()
 
@@ -300,8 +299,10 @@ class Conversation(RuleBasedStateMachine):
                     self.reader.waiting.append(place)
             case Begun(channel, begins_at, answers=answers) if channel == USER and (reader := self.reader) is not None:
                 reader.begun = reader.begun or answers or reader.begins_with_connection
-                if reader.begun:
-                    reader.since = begins_at if reader.since is None else reader.since.lowered(begins_at)
+                if reader.begun and reader.since is None:
+                    reader.since = begins_at
+                elif reader.since is not None and self.session.owes_offline:
+                    reader.since = reader.since.lowered(begins_at)
             case OfflineDelayed():
                 self.was_delayed = self.must_return = True
             case Ask(message):
