@@ -3,6 +3,7 @@
 import click
 
 from service.cli.commands import cancel, send_input
+from service.cli.history import history
 from service.cli.lag import lag
 from service.cli.publish import publish
 from service.cli.run import run
@@ -23,6 +24,7 @@ main.add_command(lag)
 main.add_command(publish)
 main.add_command(run)
 main.add_command(tail)
+main.add_command(history)
 main.add_command(send_input)
 main.add_command(cancel)
 main.add_command(token)

@@ -5,7 +5,7 @@ Everything here blocks and runs in one thread at a time, off the event loop.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,16 +56,7 @@ class Lines:
         self._trimmer = trimmer
 
     def show(self, received: Received) -> bytes:
-        event = received.event
-        about = " ".join(
-            f"{name.removesuffix('_id')}={event[name]}"
-            for name in ("project_id", "task_id", "user_id", "target_user_id")
-            if event.get(name) is not None
-        )
-        line = " ".join(
-            part for part in (event.get("timestamp"), event["type"], about, _text(event.get("data"))) if part
-        )
-        return self._trimmer.trim_surplus(line.encode() + b"\n")
+        return self._trimmer.trim_surplus(line_of(received.event).encode() + b"\n")
 
 
 class Json:
@@ -166,6 +157,16 @@ def cut_surplus(place: Place, fd: int) -> None:
 def describe(gap: Gap) -> str:
     """A gap as a sentence."""
     return f"gap ({gap.reason}): events after {gap.requested} and up to {gap.earliest} will not come"
+
+
+def line_of(event: Mapping[str, Any]) -> str:
+    """An event as a line for people."""
+    about = " ".join(
+        f"{name.removesuffix('_id')}={event[name]}"
+        for name in ("project_id", "task_id", "user_id", "target_user_id")
+        if event.get(name) is not None
+    )
+    return " ".join(part for part in (event.get("timestamp"), event["type"], about, _text(event.get("data"))) if part)
 
 
 def _text(data: Any) -> str:

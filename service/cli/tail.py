@@ -12,6 +12,7 @@ from service.cli.running import BROKEN_PIPE, run, say
 from service.cli.target import Target, find_target, target_options
 
 if TYPE_CHECKING:
+    from lastseen.client import Client
     from lastseen.place import Place
     from lastseen.stream import Item, Stream
 
@@ -85,7 +86,16 @@ async def _tail(
     sink = _open_sink(channel, start, mode, place, file)
     try:
         sink.begin()
-        async with Client(target.url, target.token, backoff=Backoff(cap=5.0), on_interruption=_interrupted) as client:
+        client = Client(
+            target.url,
+            target.token,
+            auto_ack=False,  # looking on takes nobody's messages
+            backoff=Backoff(cap=5.0),
+            on_interruption=_interrupted,
+        )
+        if start is None and channel.startswith("user:"):
+            start = await _now(client, channel)
+        async with client:
             await _follow(client.subscribe(channel, after=start), sink)
         code = 0
     except BrokenPipeError:
@@ -112,6 +122,14 @@ def _open_sink(channel: str, start: str | None, mode: str, place: "Place | None"
     trimmer = trimmer_of(place, STDOUT)
     form = Raw(trimmer, say) if channel.startswith("task:") else Lines(trimmer)
     return Sink(STDOUT, form, place, file, trimmer)
+
+
+async def _now(client: "Client", channel: str) -> str | None:
+    """The end of the log: without a start the own user channel would begin with what came while the user was away."""
+    past = client.history(channel, newest=1, on_retry=_interrupted)
+    async for _ in past:
+        pass
+    return past.position
 
 
 async def _follow(stream: "Stream", sink: "Sink") -> None:

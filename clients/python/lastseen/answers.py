@@ -1,4 +1,4 @@
-"""What the service's HTTP answers mean to a publisher."""
+"""What the service's HTTP answers mean to a client."""
 
 from dataclasses import dataclass
 from http import HTTPStatus

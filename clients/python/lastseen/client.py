@@ -1,9 +1,9 @@
 """The client: streams of events that go on by themselves over every interruption."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from websockets.exceptions import ConnectionClosed
 
@@ -24,6 +24,9 @@ from lastseen.stream import Stream
 from lastseen.tasks import Tasks
 from lastseen.transitions import State
 from lastseen.verdicts import code_and_reason
+
+if TYPE_CHECKING:
+    from lastseen.history import History
 
 
 class Client:
@@ -54,6 +57,8 @@ class Client:
         on_interruption: Callable[[str, float], None] | None = None,
     ) -> None:
         websocket_url(url, {})  # an address that can't work is told at once
+        self._url = url
+        self._token = token
         self._project = project
         self._query = {k: v for k, v in (("project_id", project), ("client_id", client_id)) if v is not None}
         self._session = Session()
@@ -146,6 +151,38 @@ class Client:
         else:
             stream.begun, stream.begins_with_connection = False, True
             self._line.drop("what came while away is delivered to a new connection")
+
+    def history(
+        self,
+        channel: str,
+        *,
+        types: Sequence[str] = (),
+        after: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        newest: int | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+        on_retry: Callable[[str, float], None] | None = None,
+    ) -> "History":
+        """The events of `channel` that the log holds now, for `async for`; see `lastseen.history.History`.
+
+        Only those of some `types`, after a position, or appended in `[since, until)` (RFC 3339); or only the `newest`
+        so many. It needs no connection of the client, nor that the client was entered.
+        """
+        from lastseen.history import History
+
+        return History(
+            self._url,
+            self._token,
+            channel,
+            types=types,
+            after=after,
+            since=since,
+            until=until,
+            newest=newest,
+            on_gap=on_gap,
+            on_retry=on_retry,
+        )
 
     async def ack(self, position: str | None = None) -> str:
         """Confirm the events of the own user channel up to a position; wait until that is durable.
