@@ -23,6 +23,7 @@ import psutil
 from lastseen.names import PRESENCE_TYPES
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State as WebSocketState
 from websockets.typing import Subprotocol
 
 from service.adapters.tokens import issue
@@ -216,7 +217,8 @@ class WireClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.socket.transport.abort()
+        if self.socket.state is not WebSocketState.CLOSED:
+            self.socket.transport.abort()
 
     @property
     def socket(self) -> ClientConnection:

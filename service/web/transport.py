@@ -15,6 +15,8 @@ EXTENSION: Final = "lastseen.transport"
 _LAST_WORDS_SECONDS: Final = 5.0
 """How long what is written may take to leave once the conversation has ended."""
 _SHUTDOWN_SECONDS: Final = 0.5
+_LINGER_SECONDS: Final = 1.0
+"""How long what still comes of a client is thrown away, for it to see why."""
 _PART: Final = 4096
 _READ_AFTER_CLOSE: Final = 256 * 1024
 """Bytes behind which the answer to a close may come; after more of them it is not waited for."""
@@ -35,6 +37,8 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     _dropping: asyncio.TimerHandle | None = None
     _is_lost = False
     _drained: Callable[[], None] | None = None
+    _is_over = False
+    """Whether what comes is of no interest any more."""
     _read_after_close = 0
     _quiet_at = 0.0
     """When the frames that were no messages will have been paid for, by the loop's clock."""
@@ -51,7 +55,8 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
                     self.transport.pause_reading()
                     self._drop_in(_SHUTDOWN_SECONDS)
                     return
-            self._take(data[at : at + _PART])
+            if not self._is_over:
+                self._take(data[at : at + _PART])
 
     def _take(self, data: bytes) -> None:
         """Take a part; the answer to a hand-shake that can't be read, such as one too long, is sent and ends it."""
@@ -59,6 +64,23 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+
+    def handle_parser_exception(self) -> None:
+        """Close behind what breaks the protocol, so that the client sees the code though it is still sending.
+
+        A socket that is closed with something unread in it is reset, and what was said last is lost with it.
+        """
+        if not self.transport.can_write_eof():
+            super().handle_parser_exception()
+            return
+        assert self.conn.close_sent is not None
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = self._is_over = True
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     def handle_connect(self, event: Request) -> None:
         """Take the hand-shake on; the application finds this protocol among the extensions of its scope."""

@@ -50,7 +50,7 @@ class TransportPort:
 
     def write(self, frames: bytes) -> None:
         """Hand ready frames to the transport."""
-        if self._close is None and not self._transport.is_closing():
+        if self._close is None and not self._protocol.close_sent and not self._transport.is_closing():
             self._transport.write(frames)
 
     def buffered(self) -> int:
