@@ -23,7 +23,7 @@ __all__ = ["driven"]  # a fixture, for whoever drives a whole instance
 PARTITIONS = 4
 
 
-class _Told:
+class Told:
     """Says on stderr what the servers of a suite do by themselves, such as coming back after a crash."""
 
     def tell(self, line: str) -> None:
@@ -47,7 +47,7 @@ def open_folder() -> Iterator[Path]:
 async def servers(open_folder: Path) -> AsyncIterator[Stack]:
     """The running Kafka and Postgres."""
     with open_data_dir(open_folder / "servers") as data_dir:
-        async with running(data_dir, progress=_Told(), durable=False) as stack:
+        async with running(data_dir, progress=Told(), durable=False) as stack:
             yield stack
 
 

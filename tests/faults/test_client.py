@@ -272,6 +272,137 @@ async def test_a_token_that_ran_out_is_renewed() -> None:
         assert await offsets_of(client, 1) == [0]
 
 
+async def test_a_token_is_renewed_on_the_open_connection() -> None:
+    tokens = iter(["a.b.t1", "a.b.t1", "a.b.t2", "a.b.t3"])
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise RuntimeError("the issuer is away")
+        return next(tokens)
+
+    async def script(line: Line) -> None:
+        await line.establish()
+        await line.send(type="token_expiring", expires_at="2026-01-01T00:01:00Z")
+        await line.send(type="token_expiring", expires_at="2026-01-01T00:01:00Z")
+        first = await line.hear("authenticate")
+        await line.send(type="error", message="away", code="unavailable", retry_after=0.1, ref=first["ref"])
+        again = await line.hear("authenticate")
+        await line.send(type="authentication_result", authenticated=True, expires_at="2026-01-01T01:00:00Z", ref="x")
+        await line.send(type="authentication_result", authenticated=True, expires_at="", ref=again["ref"])
+        assert (first["token"], again["token"]) == ("a.b.t2", "a.b.t3")
+        await read_log(line, CHANNEL, 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lastseen.renewal.RETRY_SECONDS", 0.02)
+        async with serving(script) as server, client_of(server, token=token) as client:
+            assert await offsets_of(client, 1) == [0]
+            assert len(server.lines) == 1
+    assert asked == 5, "a failure, the same one as before, and two that were sent"
+
+
+async def test_a_token_that_is_refused_on_the_open_connection_is_replaced_on_the_next() -> None:
+    made = 0
+
+    async def token() -> str:
+        nonlocal made
+        made += 1
+        return f"a.b.t{made}"
+
+    async def script(line: Line) -> None:
+        await line.establish()
+        if line.number == 0:
+            await line.send(type="token_expiring", expires_at="2026-01-01T00:01:00Z")
+            asked = await line.hear("authenticate")
+            await line.send(type="error", message="Invalid token", code="invalid_token", ref=asked["ref"])
+            await line.socket.close(4401, "Token expired")
+        else:
+            await read_log(line, CHANNEL, 1)
+
+    async with serving(script) as server, client_of(server, token=token) as client:
+        assert await offsets_of(client, 1) == [0]
+        assert [line.token for line in server.lines] == ["a.b.t1", "a.b.t3"]
+
+
+async def test_a_project_that_was_taken_away_costs_the_other_streams_nothing() -> None:
+    async def script(line: Line) -> None:
+        await line.establish()
+        if line.number == 0:
+            await line.send(type="unsubscribed", channel="project:p", reason="rights")
+            line.break_()
+        else:
+            await read_log(line, CHANNEL, 1)
+
+    async with serving(script) as server, client_of(server, project="p") as client:
+        project, task = client.subscribe("project:p"), client.subscribe(CHANNEL, after="earliest")
+        with pytest.raises(Ended) as ended:
+            await anext(aiter(project))
+        assert (ended.value.channel, ended.value.reason) == ("project:p", "rights")
+        assert (await anext(aiter(task)))["offset"] == 0
+        assert [line.project for line in server.lines] == ["p", None]
+
+
+async def test_a_project_that_was_taken_away_meanwhile_ends_its_own_stream() -> None:
+    async def script(line: Line) -> None:
+        if line.number == 0:
+            await line.establish()
+            line.break_()
+        elif line.project is not None:
+            await line.socket.close(1008, "Project access denied")
+        else:
+            await line.establish()
+            await read_log(line, CHANNEL, 1)
+
+    async with serving(script) as server, client_of(server, project="p") as client:
+        project, task = client.subscribe("project:p"), client.subscribe(CHANNEL, after="earliest")
+        with pytest.raises(AccessDenied):
+            await anext(aiter(project))
+        assert (await anext(aiter(task)))["offset"] == 0
+        assert [line.project for line in server.lines] == ["p", "p", None]
+
+
+async def test_what_is_taken_together_is_confirmed_when_the_consumer_comes_back() -> None:
+    async def script(line: Line) -> None:
+        await line.establish("k:0=4", live=False)
+        await line.event(5, "user:u")
+        await line.event(6, "user:u")
+        await line.send(type="caught_up", channels=["user:u"], position="k:0=6")
+        await line.send(type="ping", timestamp="", position="k:0=6")
+        await line.event(7, "user:u", replay=False)
+
+    def acked(server: WireServer) -> list[str]:
+        return [message["position"] for message in server.lines[0].heard if message["type"] == "ack"]
+
+    async with serving(script) as server, client_of(server) as client:
+        stream = client.subscribe("user:u")
+        await until(lambda: len(stream._items) >= 6, what="all of it in the buffer")
+        taken = stream.take()
+        assert [item.event["offset"] for item in taken if isinstance(item, Received)] == [5, 6]
+        assert [item.event["offset"] for item in stream.take() if isinstance(item, Received)] == [7]
+        await until(lambda: acked(server) == ["k:0=6"], what="the confirmation")
+        asking = asyncio.create_task(client.ack())
+        await until(lambda: acked(server) == ["k:0=6", "k:0=7"], what="what is asked for")
+        asking.cancel()
+
+
+async def test_without_auto_ack_nothing_is_confirmed_by_itself() -> None:
+    async def script(line: Line) -> None:
+        await line.establish("k:0=4", live=False)
+        await line.event(5, "user:u")
+        await line.send(type="caught_up", channels=["user:u"], position="k:0=5")
+        await line.send(type="ping", timestamp="", position="k:0=5")
+        await line.event(6, "user:u", replay=False)
+
+    async with serving(script) as server, client_of(server, auto_ack=False) as client:
+        with pytest.raises(ValueError, match="nothing of the own user channel"):
+            await client.ack()
+        events = aiter(client.subscribe("user:u"))
+        assert [(await anext(events))["offset"] for _ in range(2)] == [5, 6]
+        assert {message["type"] for message in server.lines[0].heard} <= {"ping", "subscribe"}
+
+
 async def test_a_token_renewed_in_vain_is_given_up() -> None:
     async def token() -> str:
         return TOKEN

@@ -24,6 +24,7 @@ class Line:
     """Counts the connections, from 0."""
     after: str | None
     token: str
+    project: str | None = None
     heard: list[dict[str, Any]] = field(default_factory=list)
 
     async def send(self, **message: Any) -> None:
@@ -95,7 +96,8 @@ class WireServer:
         query = parse_qs(urlsplit(socket.request.path).query)
         offered = socket.request.headers["Sec-WebSocket-Protocol"].split(", ")
         assert offered[0] == "lastseen.v1"
-        line = Line(socket, len(self.lines), query.get("after", [None])[0], offered[1].removeprefix("bearer."))
+        after, project = (query.get(name, [None])[0] for name in ("after", "project_id"))
+        line = Line(socket, len(self.lines), after, offered[1].removeprefix("bearer."), project)
         self.lines.append(line)
         await self.script(line)
         async for text in socket:
