@@ -1,6 +1,7 @@
 """What came to a user while away, over the wire: in order, once for each client, on any node."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,7 +44,7 @@ async def away(node: NodeProcess, user: str, name: str | None) -> list[int]:
 
 
 async def comes(node: NodeProcess, user: str, name: str | None, expected: list[int]) -> None:
-    """Wait until it gets just these: the node may not have read yet what another one published. Looking moves nothing."""
+    """Wait until it gets just these: the node may still have to read what another one published. Looking moves none."""
 
     async def came() -> bool:
         return await away(node, user, name) == expected
@@ -230,3 +231,22 @@ async def test_without_postgres_live_goes_on_and_the_next_connection_has_it(
         await client.ack()
     assert await away(one, "gus", "lib") == []
     assert (await one.post([note("gus", 9)], ADMIN)).status_code == 202
+
+
+async def test_a_token_is_replaced_on_the_open_connection(nodes: tuple[NodeProcess, NodeProcess]) -> None:
+    one, _ = nodes
+    lifetimes = [3, 3600]
+    interruptions: list[str] = []
+    ends = time.time() + lifetimes[0]
+
+    async def renewed() -> str:
+        return token("hal", ttl=lifetimes.pop(0))
+
+    async with Client(one.url, renewed, on_interruption=lambda reason, _: interruptions.append(reason)) as client:
+        reader = Reader(client.subscribe("user:hal"))
+        await until(lambda: not lifetimes, what="another token asked for")
+        await until(lambda: time.time() > ends + 1.5, what="the end of the first token")
+        await one.publish(note("hal", 1))
+        await until(lambda: reader.numbers == [1], what="events after the end of the first token")
+        await reader.end()
+    assert interruptions == []

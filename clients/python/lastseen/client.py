@@ -33,7 +33,8 @@ class Client:
     """Reads channels of the service at `url`.
 
     `token` is a JWT, or an async function that gives one whenever it is needed: then another is put in its place
-    before it runs out, on the open connection. `project` adds the subscription of that project to the automatic
+    before it runs out, on the open connection. (What the function raises when a connection is made ends the client,
+    except OSError and TimeoutError: these pass.) `project` adds the subscription of that project to the automatic
     ones. `client_id` names the durable cursor of the user's offline messages, one for each device; clients without
     a name share one. `auto_ack`: what the reader of `user:{me}` has dealt with is confirmed by itself; else by `ack`
     alone. `on_interruption(reason, delay)` is called when the connection is gone and comes back in `delay` seconds.
