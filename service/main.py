@@ -171,8 +171,6 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    log_seldom()
     gc.set_threshold(_NEW_OBJECTS)
     try:
         settings = read_settings()
@@ -189,6 +187,9 @@ def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    # Of the handlers that there are now.
+    log_seldom()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
