@@ -1,4 +1,4 @@
-"""`lastseen run`, `tail`, `publish` and `token` against a real node, a real Kafka and a real Postgres."""
+"""`lastseen run`, `tail`, `history`, `publish` and `token` against a real node, a real Kafka and a real Postgres."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 from lastseen.chunks import read_chunk
+from lastseen.client import Client
+from lastseen.errors import AccessDenied, AuthenticationFailed, BadRequest
+from lastseen.positions import Position
 
-from service.adapters.tokens import verify
+from service.adapters.tokens import issue, verify
 from service.ports import Epoch
 from tests.integration.conftest import LogWriters
 from tests.service_process import SECRET, ServiceProcess, running_service
@@ -288,3 +292,55 @@ async def test_ctrl_c_ends_a_tail_with_its_position(service: ServiceProcess) -> 
     assert tail.returncode == 130
     last = json.loads((line + out).splitlines()[-1])["position"]
     assert err.decode() == f"position {last}\n"
+
+
+async def test_the_history_of_a_channel(service: ServiceProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ["user_notification", "user_action"]
+    lines = [
+        json.dumps({"type": kinds[n % 2], "user_id": "local", "project_id": None, "data": {"n": n}}) for n in range(50)
+    ]
+    code, published, _ = await service.cli("publish", stdin="\n".join(lines).encode())
+    assert code == 0
+    last = json.loads(published.splitlines()[-1])
+
+    async def shown(*arguments: str) -> list[int]:
+        code, out, err = await service.cli("history", "user:local", "--json", *arguments)
+        assert (code, err.split()[0]) == (0, "position"), err
+        return [event["data"]["n"] for event in events_of(out) if event["type"] in kinds]
+
+    assert await shown() == list(range(50))
+    assert await shown("--type", "user_action", "--limit", "3") == [45, 47, 49]
+    _, out, _ = await service.cli("history", "user:local", "--json")
+    since = events_of(out)[-10]["appended_at"]
+    assert await shown("--since", since) == [e["data"]["n"] for e in events_of(out) if e["appended_at"] >= since]
+    code, out, _ = await service.cli("history", "user:local", "--type", "user_action", "--limit", "1")
+    assert out.endswith(b'user_action user=local {"n":49}\n')
+    # In small pages, as from the library; and what it leaves off at is where live events go on.
+    monkeypatch.setattr("lastseen.history.PAGE", 7)
+    access = issue(SECRET, "local", "admin", [], [], 60, int(time.time()))
+    async with Client(service.url, access) as client:
+        for newest in (None, 20):
+            past = client.history("user:local", types=kinds, newest=newest)
+            assert [event["data"]["n"] async for event in past] == list(range(50 - (newest or 50), 50))
+            assert past.position is not None
+            assert Position.parse(past.position).has_seen(last["partition"], last["offset"])
+        with pytest.raises(BadRequest, match="type"):
+            await anext(aiter(client.history("user:local", types=["No Type"])))
+        with pytest.raises(AccessDenied, match="user:other"):
+            await anext(aiter(client.history("user:other")))
+    with pytest.raises(AuthenticationFailed):
+        await anext(aiter(Client(service.url, "a.b.c").history("user:local")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["nonsense"], "CHANNEL"),
+        (["user:u", "--since", "yesterday"], "--since"),
+        (["user:u", "--limit", "0"], "--limit"),
+    ],
+)
+async def test_a_history_that_can_t_be_says_why(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    code, _, err = await ServiceProcess(tmp_path, 9, {}).cli("history", *arguments)
+    assert code == 2
+    assert problem in err

@@ -1,9 +1,12 @@
 """What came to a user while away, over the wire: in order, once for each client, on any node."""
 
 import asyncio
+import json
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -250,3 +253,23 @@ async def test_a_token_is_replaced_on_the_open_connection(nodes: tuple[NodeProce
         await until(lambda: reader.numbers == [1], what="events after the end of the first token")
         await reader.end()
     assert interruptions == []
+
+
+async def test_a_tail_of_the_own_channel_begins_now_and_takes_nothing(
+    nodes: tuple[NodeProcess, NodeProcess], tmp_path: Path
+) -> None:
+    one, _ = nodes
+    await one.publish(note("ivy", 1))
+    shown, told = tmp_path / "shown", tmp_path / "told"
+    with shown.open("wb") as out, told.open("wb") as err:
+        arguments = ("user:ivy", "--json", "--url", one.url, "--token", token("ivy"))
+        tail = await one.start_cli("tail", *arguments, stdout=out.fileno(), stderr=err.fileno())
+    await until(lambda: b"user_online" in shown.read_bytes(), what="the tail's own connection shown")
+    await one.publish(note("ivy", 2))
+    await until(lambda: b"user_notification" in shown.read_bytes(), what="the event shown")
+    tail.send_signal(signal.SIGTERM)
+    await tail.wait()
+    lines = [json.loads(line) for line in shown.read_bytes().splitlines()]
+    assert [event["data"]["number"] for event in lines if event["type"] == "user_notification"] == [2]
+    assert (await cursors(one, "ivy")).json() == {"cursors": []}
+    assert await away(one, "ivy", None) == [1, 2]

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from lastseen.answers import Retry, judge
 from lastseen.backoff import Backoff
 from lastseen.connection import is_loopback, websocket_url
-from lastseen.errors import ProtocolError
+from lastseen.errors import BadRequest, ProtocolError
 from lastseen.notices import Gap, Message
 from lastseen.positions import Position
 from lastseen.renewal import Token
@@ -113,6 +113,10 @@ class History:
                 if response.status_code == HTTPStatus.OK:
                     return _read(response.content)
                 judged = judge(response)
+                if isinstance(judged, BadRequest) and judged.field:
+                    raise BadRequest(
+                        f"{judged.field}: {judged}", code=judged.code, status=judged.status, field=judged.field
+                    )
                 if not isinstance(judged, Retry):
                     raise judged or ProtocolError(f"the service answered HTTP {response.status_code} to a page")
                 verdict = judged
