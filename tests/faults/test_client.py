@@ -470,6 +470,12 @@ def test_an_address_that_can_t_work_says_so(url: str) -> None:
         Client(url, TOKEN)
 
 
+@pytest.mark.parametrize("client_id", ["", "a b", "x" * 129])
+def test_a_name_that_can_t_be_says_so(client_id: str) -> None:
+    with pytest.raises(ValueError, match=r"client_id .*use 1 to 128"):
+        Client("http://127.0.0.1:9", TOKEN, client_id=client_id)
+
+
 async def test_a_token_that_no_header_carries_is_refused_here() -> None:
     async with Client("http://127.0.0.1:9", "a b\r\nc") as client:
         with pytest.raises(AuthenticationFailed, match="no JWT"):

@@ -1,6 +1,7 @@
 """The client: streams of events that go on by themselves over every interruption."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -9,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from lastseen.asking import Asking, CommandResult
 from lastseen.backoff import Backoff
+from lastseen.channels import ID_PATTERN
 from lastseen.close_codes import PROJECT_DENIED
 from lastseen.commands import CommandName
 from lastseen.connection import websocket_url
@@ -58,6 +60,8 @@ class Client:
         on_interruption: Callable[[str, float], None] | None = None,
     ) -> None:
         websocket_url(url, {})  # an address that can't work is told at once
+        if client_id is not None and not re.fullmatch(ID_PATTERN, client_id):
+            raise ValueError(f"client_id {client_id[:200]!r}: use 1 to 128 of A-Z a-z 0-9 . _ : @ + = ~ | -")
         self._url = url
         self._token = token
         self._project = project
