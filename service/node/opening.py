@@ -15,6 +15,7 @@ from service.node.offline import OfflineStart
 from service.node.replay import Beginning
 
 _CLIENT_ID: Final = re.compile(ID_PATTERN)
+_RIGHTS_UNKNOWN: Final = "Rights not known now"
 
 
 async def open_conversation(
@@ -54,7 +55,7 @@ async def _may_have(connection: Connection, project_id: str, after: Position | N
     except Unavailable as error:
         verdict = error
     if isinstance(verdict, Unavailable):
-        connection.close(close_codes.TRY_AGAIN_LATER, "Rights not known now")
+        connection.close(close_codes.TRY_AGAIN_LATER, _RIGHTS_UNKNOWN)
         return False
     if not verdict:
         connection.close(close_codes.POLICY, close_codes.PROJECT_DENIED)
@@ -124,10 +125,13 @@ def _user_start(connection: Connection, beginning: Beginning | None, head: str) 
 
 
 def _still_granted(connection: Connection) -> bool:
-    """Whether the project may still be read, now that everything else is known; else the connection is closed."""
+    """Whether the project may still be read, now that everything else is known; else the connection is closed.
+
+    A right that has just ended may have been given back in what this node has yet to read: it is no denial.
+    """
     if connection.project is None or connection.still_may(f"project:{connection.project}"):
         return True
-    connection.close(close_codes.POLICY, close_codes.PROJECT_DENIED)
+    connection.close(close_codes.TRY_AGAIN_LATER, _RIGHTS_UNKNOWN)
     return False
 
 
