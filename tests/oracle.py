@@ -60,7 +60,8 @@ class Oracle:
     def __init__(self, look_back: int, *, trust_claims: bool) -> None:
         self._look_back = look_back
         self._trust_claims = trust_claims
-        self._recent: dict[int, list[tuple[int, str, str | None]]] = defaultdict(list)
+        self._last_id: dict[tuple[int, str], int] = {}
+        self._last_end: dict[tuple[int, str], int] = {}
         self._owed: dict[str, dict[int, list[Owed]]] = defaultdict(lambda: defaultdict(list))
         self._projects: dict[str, _Project] = {}
         self._tasks: dict[str, list[_Saying]] = defaultdict(list)
@@ -113,11 +114,15 @@ class Oracle:
         return not all(self.may_read(identity, channel, *cuts) for cuts in self._cuts(channel, low, high, heard))
 
     def _is_void(self, record: Record) -> bool:
-        recent = self._recent[record.partition]
-        recent[:] = [one for one in recent if one[0] >= record.offset - self._look_back]
-        is_void = any(id_ == record.id or (ended is not None and ended == record.task) for _, id_, ended in recent)
-        recent.append((record.offset, record.id, record.ended_task))
-        return is_void
+        """Whether one with its id, or the end of its task, lies among the records before it that are looked back to."""
+        partition, offset = record.partition, record.offset
+        last = [self._last_id.get((partition, record.id))]
+        if record.task is not None:
+            last.append(self._last_end.get((partition, record.task)))
+        self._last_id[partition, record.id] = offset
+        if record.ended_task is not None:
+            self._last_end[partition, record.ended_task] = offset
+        return any(before is not None and before >= offset - self._look_back for before in last)
 
     def _change_project(self, record: Record, fields: dict[str, Any]) -> None:
         id_, data = fields["project_id"], fields["data"]
