@@ -1,0 +1,139 @@
+"""Reads a whole topic from Kafka itself, works out what every client must have got, and compares."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lastseen import close_codes
+from lastseen.positions import Position
+
+from service.adapters.kafka.log import open_log
+from service.domain.errors import Unreadable
+from service.domain.identity import Identity
+from service.domain.records import read_record
+from tests.oracle import Cut, Oracle
+from tests.transcript import Said, Transcript
+from tests.wire_watch import Watch
+
+FORESEEN = {None, 1000, close_codes.GOING_AWAY, close_codes.TRY_AGAIN_LATER, 1012}
+"""Codes by which connections may end while nodes come and go; None is a broken line."""
+
+
+@dataclass
+class Followed:
+    """What a client that resumes has had, over all its connections."""
+
+    identity: Identity
+    begun: dict[str, Position] = field(default_factory=dict)
+    got: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+
+@dataclass
+class Verdict:
+    """All that was found wrong, and how often what has happened."""
+
+    wrong: list[str]
+    seen: Counter[str]
+    records: int
+
+
+class Checker:
+    """What a topic holds, once it has been read."""
+
+    def __init__(self, *, look_back: int, trust_claims: bool) -> None:
+        self.oracle = Oracle(look_back, trust_claims=trust_claims)
+        self.records = 0
+        self._times: dict[int, list[int]] = {}
+        self._offsets: dict[int, list[int]] = {}
+
+    async def read(self, kafka: str, topic: str) -> None:
+        """Read everything that the topic holds now. Raises AssertionError if Kafka has dropped any of it."""
+        async with open_log(kafka, topic) as log:
+            for partition, held in (await log.bounds()).items():
+                assert held.first == 0, "a topic whose beginning is gone tells nothing"
+                times, offsets = self._times[partition], self._offsets[partition] = [], []
+                async for batch in log.read(partition, 0, held.next):
+                    for raw in batch.records:
+                        self.records += 1
+                        times.append(raw.timestamp)
+                        offsets.append(raw.offset)
+                        try:
+                            self.oracle.add(read_record(raw))
+                        except Unreadable as error:
+                            raise AssertionError(f"{raw.partition}:{raw.offset} can't be read: {error}") from error
+
+    def cut_at(self, ms: float) -> Cut:
+        """What the log held at a time, at the most."""
+        found = {}
+        for partition, times in self._times.items():
+            at = bisect_right(times, ms)
+            found[partition] = self._offsets[partition][at - 1] + 1 if at else 0
+        return found
+
+    def check(self, transcripts: Iterable[Transcript], followed: Sequence[Followed], head: Cut) -> Verdict:
+        """Judge all connections, and what the clients that resume have had by the time the log had come to `head`."""
+        verdict = Verdict([], Counter(), self.records)
+        for transcript in transcripts:
+            watch = self._replay(transcript, head)
+            verdict.wrong += [f"{transcript.node}: {problem}" for problem in watch.wrong]
+            verdict.seen.update(watch.seen)
+        for client in followed:
+            verdict.wrong += self._check_followed(client, head)
+            verdict.seen["got by those who resume"] += sum(map(len, client.got.values()))
+        return verdict
+
+    def _replay(self, transcript: Transcript, head: Cut) -> Watch:
+        identity = transcript.identity
+        watch = Watch(self.oracle, identity, transcript.held, after=transcript.after)
+        # What the node has told of its head, it has read.
+        told = dict.fromkeys(self._times, 0)
+        for line in transcript.lines:
+            if isinstance(line, Said):
+                watch.ask(line.message, line.held)
+                continue
+            _tell(told, line.message)
+            watch.hear(line.message, told, self.cut_at(line.at_ms))
+        if transcript.close is None:
+            watch.rest(head)
+        else:
+            code, reason = transcript.close
+            high = self.cut_at(transcript.closed_ms)
+            watch.close(code or 1006, reason, high)
+            if reason == close_codes.PROJECT_DENIED and transcript.project is not None:
+                watch.refuse_project(transcript.project, high)
+            elif code not in FORESEEN:
+                watch.wrong.append(f"{identity.user_id}: closed with {code} {reason}")
+        return watch
+
+    def _check_followed(self, client: Followed, head: Cut) -> Iterable[str]:
+        for channel, begin in client.begun.items():
+            if channel.startswith("user:"):
+                continue  # with what came while away it begins before its position
+            for partition, next_ in head.items():
+                got = [o for p, o in client.got.get(channel, ()) if p == partition and o < next_]
+                after = begin.offsets.get(partition, -1)
+                owed = [one.offset for one in self.oracle.owed(channel, partition, after, next_ - 1)]
+                if not self.oracle.may_read(client.identity, channel, head):
+                    owed = owed[: len(got)]
+                if got != owed:
+                    yield f"{client.identity.user_id}: {channel}, partition {partition}: {_difference(got, owed)}"
+
+
+def _tell(told: dict[int, int], message: Mapping[str, object]) -> None:
+    """Raise what a node has surely read by what it says."""
+    if "offset" in message:
+        if "replay" not in message:
+            partition, offset = message["partition"], message["offset"]
+            assert isinstance(partition, int)
+            assert isinstance(offset, int)
+            told[partition] = max(told[partition], offset)
+    elif message["type"] in ("ping", "caught_up", "fell_behind"):
+        for partition, offset in Position.parse(str(message["position"])).offsets.items():
+            told[partition] = max(told[partition], offset + 1)
+
+
+def _difference(got: list[int], owed: list[int]) -> str:
+    missing, surplus = sorted(set(owed) - set(got)), sorted(set(got) - set(owed))
+    doubled = sorted(offset for offset, times in Counter(got).items() if times > 1)
+    return f"missing {missing[:5]}, not owed {surplus[:5]}, doubled {doubled[:5]}, {len(got)} of {len(owed)}"
