@@ -242,6 +242,6 @@ async def test_connections_that_are_cut(node: NodeProcess) -> None:
                     await reader.read()
         writer.transport.abort()
 
-    for first in range(0, 3000, 100):
+    for first in range(0, 2000, 100):
         await asyncio.gather(*(cut(number) for number in range(first, first + 100)))
     await until(lambda: node.sockets <= 3, timeout=20, what="all of them being let go of")
