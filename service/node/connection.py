@@ -214,6 +214,9 @@ class Connection:
         """End it, if there is one."""
         self.node.fanout.remove(channel, self)
         self.node.connections.unwatch(channel, self)
+        if channel == self.user_channel:
+            # What comes until it is subscribed again would be passed over.
+            self.keeps_cursor = False
         self.subscriptions.remove(channel)
 
     def still_may(self, channel: str) -> bool:

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lastseen.positions import Position
 
 from service.domain.cursors import moved
-from service.domain.errors import Unavailable
+from service.domain.errors import HistoryUnavailable, Unavailable
 from service.ports import Cursor, CursorKey, Cursors
 
 _log = logging.getLogger(__name__)
@@ -16,6 +16,7 @@ _BATCH: Final = 1_000
 _WAITING: Final = 100_000
 """Moves that may wait while the database is away; beyond, the oldest is dropped: its messages come once more."""
 _RETRY_SECONDS: Final = 5.0
+_STORE_SECONDS: Final = 2.0
 
 
 class CursorKeeper:
@@ -25,6 +26,8 @@ class CursorKeeper:
         self._cursors = cursors
         self._waiting: dict[CursorKey, Position] = {}
         self._has_work = asyncio.Event()
+        # Who waits for a move to be durable.
+        self._asking: dict[CursorKey, list[asyncio.Future[Position]]] = {}
 
     async def find(self, key: CursorKey) -> Position | None:
         """Where a cursor stands, what waits here included. Raises HistoryUnavailable."""
@@ -41,8 +44,23 @@ class CursorKeeper:
         self._has_work.set()
 
     async def store(self, key: CursorKey, position: Position) -> Position:
-        """Move a cursor and say where it stands once that is durable. Raises HistoryUnavailable."""
-        return (await self._cursors.move({key: position}))[key]
+        """Move a cursor and say where it stands once that is durable.
+
+        Raises HistoryUnavailable where that takes too long; it is moved all the same when the database is back.
+        """
+        self.move(key, position)
+        waiting: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        asking = self._asking.setdefault(key, [])
+        asking.append(waiting)
+        try:
+            async with asyncio.timeout(_STORE_SECONDS):
+                return await waiting
+        except TimeoutError:
+            raise HistoryUnavailable("the cursor is not stored yet, and will be when Postgres answers") from None
+        finally:
+            asking.remove(waiting)
+            if not asking and self._asking.get(key) is asking:
+                del self._asking[key]
 
     async def of_user(self, user_id: str) -> Sequence[Cursor]:
         """A user's cursors, what waits here written before. Raises HistoryUnavailable."""
@@ -67,7 +85,7 @@ class CursorKeeper:
             await self._has_work.wait()
             batch = dict(list(self._waiting.items())[:_BATCH])
             try:
-                await self._cursors.move(batch)
+                moved_to = await self._cursors.move(batch)
                 retry = 0.1
             except Unavailable as error:
                 _log.warning("%d cursors wait, moving them in %.1f s: %s", len(self._waiting), retry, error)
@@ -75,6 +93,7 @@ class CursorKeeper:
                 retry = min(retry * 2, _RETRY_SECONDS)
                 continue
             self._written(batch)
+            self._tell(moved_to)
 
     def _written(self, batch: dict[CursorKey, Position]) -> None:
         for key, position in batch.items():
@@ -83,6 +102,12 @@ class CursorKeeper:
                 del self._waiting[key]
         if not self._waiting:
             self._has_work.clear()
+
+    def _tell(self, moved_to: Mapping[CursorKey, Position]) -> None:
+        for key, position in moved_to.items():
+            for waiting in self._asking.get(key, ()):
+                if not waiting.done():
+                    waiting.set_result(position)
 
     async def flush(self) -> None:
         """Write what waits now, if the database answers."""

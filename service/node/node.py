@@ -26,6 +26,7 @@ from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
 from service.node.offline import OfflineMessages
 from service.node.outside import Outside
+from service.node.patience import Patience
 from service.node.presence import Presence
 from service.node.publishing import Publisher
 from service.node.pull import Puller
@@ -52,7 +53,9 @@ class Node:
         log, history, clock = outside.log, outside.history, outside.clock
         window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
-        rights = KnownRights(Rights(epoch.number, settings.remembered_tasks), outside.rights, start.rights)
+        self.patience = Patience(tasks)
+        known = Rights(epoch.number, settings.remembered_tasks)
+        rights = KnownRights(known, outside.rights, start.rights, self.patience)
         by_the_log = LogAccess(
             rights,
             head,
@@ -85,7 +88,8 @@ class Node:
             access=access,
             rights=rights,
             cursors=cursors,
-            offline=OfflineMessages(cursors, replay, log, history, window, head, clock),
+            offline=OfflineMessages(cursors, replay, log, history, window, head, clock, self.patience),
+            patience=self.patience,
             commands=self.commands,
             presence=Presence(settings, outside.presence, log, connections, clock),
             pull=self.puller.start,
@@ -170,6 +174,7 @@ async def running(settings: Settings, outside: Outside, epoch: Epoch) -> AsyncGe
                 node.abort()
                 node.puller.cancel()
                 node.commands.cancel()
+                node.patience.cancel()
                 for task in owned:
                     task.cancel()
     except ExceptionGroup as failures:

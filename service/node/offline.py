@@ -11,9 +11,12 @@ from service.domain.window import Window
 from service.node.cursors import CursorKeeper
 from service.node.head import Head
 from service.node.past import offsets_at
+from service.node.patience import Patience
 from service.node.replay import Beginning, Replay
 from service.ports import Clock, CursorKey, EventLog, History
 
+_SECONDS: Final = 2.0
+"""How long the greeting may wait for it."""
 _KEPT_MS: Final = 60_000
 """How long it is remembered where the 7 days begin: a little too early does no harm, each record says its time."""
 
@@ -37,7 +40,9 @@ class OfflineMessages:
         window: Window,
         head: Head,
         clock: Clock,
+        patience: Patience,
     ) -> None:
+        self._patience = patience
         self._log = log
         self._cursors = cursors
         self._replay = replay
@@ -51,8 +56,11 @@ class OfflineMessages:
     async def begin(self, key: CursorKey) -> OfflineStart:
         """Where to begin: at the client's cursor, at most 7 days back.
 
-        Raises HistoryUnavailable, LogUnavailable where that can't be told now.
+        Raises HistoryUnavailable, LogUnavailable where that can't be told now, or not soon.
         """
+        return await self._patience.within(_SECONDS, self._begin(key))
+
+    async def _begin(self, key: CursorKey) -> OfflineStart:
         since_ms = self._clock.now_ms() - OFFLINE_MS
         stored = await self._cursors.find(key)
         if stored is not None and stored.epoch != self._head.epoch:

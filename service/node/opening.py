@@ -15,6 +15,8 @@ from service.node.offline import OfflineStart
 from service.node.replay import Beginning
 
 _CLIENT_ID: Final = re.compile(ID_PATTERN)
+_SECONDS: Final = 5.0
+"""How long it may take to find where a replay begins."""
 _RIGHTS_UNKNOWN: Final = "Rights not known now"
 
 
@@ -72,7 +74,7 @@ def _others(connection: Connection) -> list[str]:
 async def _begin_after(connection: Connection, after: Position) -> None:
     """Everything since a position, in one catch-up."""
     try:
-        beginning = await connection.node.replay.begin(after)
+        beginning = await connection.node.patience.within(_SECONDS, connection.node.replay.begin(after))
     except Unavailable as error:
         _refuse(connection, str(error), error.code, retry_after=error.retry_after)
         connection.close(close_codes.TRY_AGAIN_LATER, "Replay not possible now")

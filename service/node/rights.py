@@ -7,17 +7,23 @@ from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record
 from service.domain.rights import Change, Rights
 from service.domain.tasks import Task
+from service.node.patience import Patience
 from service.ports import HeldRights, RightsLoader
 
 _TASK: Final = "task:"
+_SECONDS: Final = 2.0
+"""How long a question about a task may take."""
 
 
 class KnownRights:
     """The fold of all that the log says up to where the tail has read."""
 
-    def __init__(self, rights: Rights, loader: RightsLoader, held: HeldRights) -> None:
+    def __init__(
+        self, rights: Rights, loader: RightsLoader, held: HeldRights, patience: Patience | None = None
+    ) -> None:
         self.rights = rights
         self._loader = loader
+        self._patience = patience
         rights.load(held.projects, held.members, held.tasks, others=held.others)
         # What lies below is in what was loaded; to fold it once more would bring back what was taken since.
         self._loaded: Mapping[int, int] = dict(held.next)
@@ -50,7 +56,8 @@ class KnownRights:
         found = self.rights.task(task)
         if found is not None or self.rights.is_unheard_of(task):
             return found
-        held = await self._loader.task(task)
+        asking = self._loader.task(task)
+        held = await (self._patience.within(_SECONDS, asking) if self._patience is not None else asking)
         if not self.rights.learn(task, held.claims, held.next):
             raise HistoryUnavailable("the projection of rights is behind what this node has forgotten: try again")
         return self.rights.task(task)

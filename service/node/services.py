@@ -15,6 +15,7 @@ from service.node.event_history import EventHistory
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.offline import OfflineMessages
+from service.node.patience import Patience
 from service.node.presence import Presence
 from service.node.replay import Replay
 from service.node.rights import KnownRights
@@ -46,6 +47,7 @@ class Services:
     rights: KnownRights
     cursors: CursorKeeper
     offline: OfflineMessages
+    patience: Patience
     commands: CommandTasks
     presence: Presence
     pull: Callable[[Connection, CatchUp], None]

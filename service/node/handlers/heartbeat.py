@@ -5,6 +5,8 @@ from service.domain.errors import Unavailable
 from service.domain.requests import Ack, Ping, Pong
 from service.node.connection import Connection
 
+_RETRY_SECONDS = 5.0
+
 
 async def ping(connection: Connection, request: Ping) -> None:
     """The client asks whether the server lives."""
@@ -24,6 +26,10 @@ async def ack(connection: Connection, request: Ack) -> None:
     """The client has got everything of its user channel up to there."""
     await connection.room_to_answer()
     node = connection.node
+    if not connection.keeps_cursor:
+        problem = "what came while you were away has not been delivered, so the cursor stays: connect again later"
+        connection.fail(problem, "history_unavailable", ref=request.ref, retry_after=_RETRY_SECONDS)
+        return
     if request.position.epoch != node.head.epoch:
         problem = f"the position is of epoch {request.position.epoch}, the present one is {node.head.epoch}"
         connection.fail(problem, "invalid_position", ref=request.ref)

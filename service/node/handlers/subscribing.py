@@ -13,6 +13,8 @@ from service.node.past import Wanted
 from service.node.replay import Beginning
 from service.node.services import Services
 
+_SECONDS = 5.0
+"""How long it may take to find where subscriptions begin; the connection's other messages wait meanwhile."""
 _GRANTED = ("project:", "task:")
 """The channels whose rights the log gives and takes."""
 
@@ -50,8 +52,7 @@ async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
 async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str]) -> None:
     node = connection.node
     try:
-        positions = await _positions(node, request, granted)
-        beginning = await node.replay.begin(reduce(Position.lowered, positions.values()))
+        positions, beginning = await node.patience.within(_SECONDS, _begin(node, request, granted))
     except Unavailable as error:
         for channel in granted:
             _refuse(connection, request, channel, error)
@@ -69,6 +70,12 @@ async def _subscribe_from(connection: Connection, request: Subscribe, granted: l
         asked = beginning.asked if request.last is None else node.head.token_of(starts[channel])
         connection.answer(messages.subscription_result(channel, asked, not beginning.lost, request.ref))
     connection.catch_up(granted, beginning, starts)
+
+
+async def _begin(node: Services, request: Subscribe, channels: Sequence[str]) -> tuple[dict[str, Position], Beginning]:
+    """Where each channel begins, and where all of them do together. Raises Unavailable."""
+    positions = await _positions(node, request, channels)
+    return positions, await node.replay.begin(reduce(Position.lowered, positions.values()))
 
 
 async def _positions(node: Services, request: Subscribe, channels: Sequence[str]) -> dict[str, Position]:
