@@ -237,6 +237,10 @@ class Access(Protocol):
         """Whether a channel that was granted may still be read, by what is known here at this moment."""
         ...
 
+    def contradicts(self, record: Record) -> bool:
+        """Whether a record claims another project or owner for its task than the task has: not for its readers."""
+        ...
+
     def note(self, record: Record) -> Change | None:
         """Learn from a record that is not void; what has to be judged again because of it. Never waits or raises."""
         ...

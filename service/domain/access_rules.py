@@ -4,7 +4,8 @@ from lastseen.channels import BROADCAST, SYSTEM, Channel
 from lastseen.names import Role
 
 from service.domain.identity import Identity
-from service.domain.rights import Rights
+from service.domain.records import Record
+from service.domain.rights import Rights, ids_of
 from service.domain.tasks import Task
 
 _EXECUTING = frozenset({Role.OWNER, Role.MEMBER})
@@ -41,6 +42,20 @@ def may_execute(identity: Identity, task: Task, rights: Rights, trust_claims: bo
     if rights.is_deleted(task.project):
         return False
     return task.user == identity.user_id or _role_in(identity, task.project, rights, trust_claims) in _EXECUTING
+
+
+def contradicts(record: Record, rights: Rights) -> bool:
+    """Whether a record says of a task that was started what its start does not.
+
+    It names another project, or is a further start for another user: so it does not count for the task's channel,
+    whose readers that start has chosen.
+    """
+    task, project, user = ids_of(record.channels)
+    claims = rights.claims(task) if task is not None else ()
+    if not claims or not claims[0].started:
+        return False
+    best = claims[0]
+    return project not in (None, best.project) or (record.type == "task_started" and user not in (None, best.user))
 
 
 def _may_read_task(identity: Identity, task: Task, rights: Rights, trust_claims: bool) -> bool:

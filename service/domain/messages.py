@@ -124,9 +124,12 @@ def authentication_result(expires_at: int, ref: JsonValue) -> Message:
     )
 
 
-def presence_result(channel: str, users: Sequence[str], ref: JsonValue) -> Message:
-    """Who is there."""
-    return _with_ref({"type": "presence_result", "channel": channel, "users": list(users)}, ref)
+def presence_result(channel: str, users: Sequence[str], unanswered: Sequence[str], ref: JsonValue) -> Message:
+    """Who is there; `unanswered` are nodes that did not say in time whom they have."""
+    message: Message = {"type": "presence_result", "channel": channel, "users": list(users)}
+    if unanswered:
+        message["unanswered"] = list(unanswered)
+    return _with_ref(message, ref)
 
 
 def error(

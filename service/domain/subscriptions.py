@@ -5,7 +5,7 @@ started with it). A live subscription has been served up to the node's head, so 
 own; a catch-up has one cursor for all of its channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lastseen.names import LEFT_OUT_OFFLINE
@@ -46,15 +46,18 @@ class CatchUp:
     offline: Offline | None = None
     """Set where it delivers offline messages."""
 
-    def counts_for(self, record: Record) -> list[str]:
-        """The channels of this catch-up that `record` counts for."""
-        return [
+    def counts_for(self, record: Record, contradicts: Callable[[Record], bool] = lambda _: False) -> list[str]:
+        """The channels of this catch-up that `record` counts for; not its task's, where it contradicts the task."""
+        channels = [
             channel
             for channel in record.channels
             if (start := self.channels.get(channel)) is not None
             and record.offset > start.get(record.partition, -2)
             and not (self.offline is not None and channel == self.offline.channel and self.offline.leaves_out(record))
         ]
+        if channels and record.task is not None and contradicts(record):
+            return [channel for channel in channels if not channel.startswith("task:")]
+        return channels
 
     def is_ahead_of(self, head: Mapping[int, int]) -> bool:
         """Whether one of its channels begins behind the head: live there, it would get what was had."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from lastseen.channels import Channel, parse_channel
 
-from service.domain.access_rules import may_execute, may_read
+from service.domain.access_rules import contradicts, may_execute, may_read
 from service.domain.errors import Unavailable
 from service.domain.identity import Identity
 from service.domain.records import Record
@@ -15,6 +15,8 @@ from service.node.head import Head
 from service.node.rights import KnownRights
 from service.ports import EventLog, Verdict
 
+BY_THE_LOG: Final = ("project:", "task:")
+"""How the names of channels begin whose rights the log gives and takes."""
 _BY_THE_LOG: Final = frozenset({"project", "task"})
 
 
@@ -93,6 +95,9 @@ class LogAccess:
     def still_may(self, identity: Identity, name: str) -> bool:
         channel = _channel(name)
         return channel is not None and self._may_read(identity, channel) is True
+
+    def contradicts(self, record: Record) -> bool:
+        return contradicts(record, self._known.rights)
 
     def note(self, record: Record) -> Change | None:
         return self._known.note(record)

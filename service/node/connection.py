@@ -143,7 +143,7 @@ class Connection:
             self._heard_at = self.node.clock.now_ms()
         return self._heard_at > since_ms
 
-    # Subscriptions: what begins and ends them.
+    # Subscriptions.
 
     def greet(self, starts: Sequence[Start]) -> bool:
         """Say the first message; False where there is nobody to say it to."""
@@ -192,10 +192,7 @@ class Connection:
         self._begin(group, beginning)
 
     def catch_up_offline(self, beginning: Beginning, offline: Offline) -> CatchUp | None:
-        """Start to deliver what came to the user while away.
-
-        Returns the catch-up where that is not done at once: subscriptions begun meanwhile join it.
-        """
+        """Start to deliver what came to the user while away; the catch-up, where that is not done at once."""
         group = self.subscriptions.start_offline(offline, beginning.cursor, self.node.window.heads())
         self._begin(group, beginning)
         return group if group.channels else None
@@ -269,7 +266,7 @@ class Connection:
         frames = [
             replay_frame(record, channels)
             for record in page.records
-            if not record.is_expired(now_ms) and (channels := group.counts_for(record))
+            if not record.is_expired(now_ms) and (channels := group.counts_for(record, self.node.access.contradicts))
         ]
         for partition, offset in page.served.items():
             group.served(partition, offset)

@@ -1,7 +1,7 @@
 """What a reader of the past wants, and where a time lies in the log."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from lastseen.positions import Position
@@ -16,10 +16,17 @@ class Wanted:
 
     channels: tuple[str, ...]
     types: frozenset[str] = frozenset()
+    contradicts: Callable[[Record], bool] | None = None
+    """Which records do not count for their task's channel."""
 
     def matches(self, record: Record) -> bool:
         """Whether a record is wanted."""
-        return (not self.types or record.type in self.types) and any(name in self.channels for name in record.channels)
+        if self.types and record.type not in self.types:
+            return False
+        names = [name for name in record.channels if name in self.channels]
+        if names and self.contradicts is not None and self.contradicts(record):
+            return any(not name.startswith("task:") for name in names)
+        return bool(names)
 
 
 @dataclass(frozen=True, slots=True)

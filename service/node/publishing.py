@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from lastseen.envelope import Event, NulCharacter
-from lastseen.names import RIGHTS_TYPES, Category
+from lastseen.names import PRESENCE_TYPES, RIGHTS_TYPES, Category
 from lastseen.record import EventTooLarge, NewRecord, encode
 
 from service.domain.errors import BadRequest, HistoryUnavailable
@@ -54,11 +55,13 @@ class Publisher:
         repeated: dict[int, asyncio.Future[Place]] = {}
         new: dict[int, tuple[Key, NewRecord]] = {}
         starting: dict[str, _Start] = {}
-        found: dict[str, Task | None] = {}
+        asked: set[str] = set()
         try:
             for index, event in enumerate(events):
                 try:
-                    placed = await self._in_its_project(event, starting, found)
+                    await self._ask(event, asked)
+                    # From here to where its start is held nothing is waited for: two at once can't both have it.
+                    placed = self._in_its_project(identity, event)
                     record = self._encode(identity, placed, exclude)
                 except BadRequest as error:
                     answers[index] = error
@@ -69,27 +72,26 @@ class Publisher:
                     answers[index] = Published(event.id, Place(key[0], first), duplicate=True)
                 elif (earlier := self._unread.find(key)) is not None:
                     repeated[index] = earlier
-                elif event.type == "task_started" and self._has_ended(event.task_id):
-                    answers[index] = BadRequest(
-                        f"task {event.task_id} has ended, and what is written for it now counts for nobody: "
-                        "start a task with another id",
-                        code="conflict",
-                        field="task_id",
-                    )
+                elif (ended := self._ended_task(event)) is not None:
+                    answers[index] = _too_late(ended)
                 else:
                     self._unread.begin(key)
                     new[index] = key, record
                     if event.type == "task_started" and event.task_id is not None:
-                        starting.setdefault(event.task_id, _Start(placed.project_id, placed.user_id))
+                        start = _Start(placed.project_id, placed.user_id)
+                        if self._hold(event.task_id, start):
+                            starting[event.task_id] = start
             places = await self._log.append([record for _, record in new.values()]) if new else ()
         except BaseException:
             self._unread.fail(key for key, _ in new.values())
+            for task, start in starting.items():
+                if self._started.get(task) is start:
+                    del self._started[task]
             raise
         self.appended += len(places)
         for (index, (key, _)), place in zip(new.items(), places, strict=True):
             self._unread.end(key, place)
             answers[index] = Published(key[1], place, duplicate=False)
-        self._remember(starting)
         for index, earlier in repeated.items():
             answers[index] = Published(events[index].id, await earlier, duplicate=True)
         return [answers[index] for index in range(len(events))]
@@ -102,6 +104,12 @@ class Publisher:
                 code="forbidden",
                 field="type",
             )
+        if event.type in PRESENCE_TYPES and not identity.is_admin:
+            raise BadRequest(
+                f"{event.type} is told by the service itself: send a type of your own",
+                code="reserved_type",
+                field="type",
+            )
         try:
             return encode(event, self._max_event_bytes, exclude)
         except EventTooLarge as error:
@@ -109,55 +117,106 @@ class Publisher:
         except NulCharacter as error:
             raise BadRequest(str(error), code="nul", field=error.field) from error
 
-    def _has_ended(self, task: str | None) -> bool:
-        claims = self._rights.rights.claims(task) if task is not None else ()
-        return bool(claims) and claims[0].ended
+    async def _ask(self, event: Event, asked: set[str]) -> None:
+        """Learn what the projection holds of the event's task, where it takes that; once for each of `asked`."""
+        task = event.task_id
+        if event.category is not Category.TASK or task is None or task in asked:
+            return
+        if self._fixed(task) is not None:
+            return
+        asked.add(task)
+        # Publishing does not depend on Postgres.
+        with suppress(HistoryUnavailable):
+            await self._rights.find(task)
 
-    async def _in_its_project(
-        self, event: Event, starting: Mapping[str, "_Start"], found: dict[str, Task | None]
-    ) -> Event:
-        """A task keeps one project and one owner for life: fill the project in where it is missing, refuse another.
+    def _by_the_log(self, task: str) -> Task | None:
+        """What the log says of a task, as far as that is known here; a part of it counts if it holds a start."""
+        known = self._rights.known(task)
+        if known is not None:
+            return known
+        claims = self._rights.rights.claims(task)
+        return claims[0] if claims and claims[0].started else None
 
-        `starting` are the tasks that start in the same request, `found` is what was asked for it.
+    def _fixed(self, task: str) -> "_Start | None":
+        """What the start of a task has fixed; what the log says of it beats what this node has yet to read back."""
+        known = self._by_the_log(task)
+        if known is not None and known.started:
+            self._started.pop(task, None)
+            # A part of the log may hold a start that came to nothing: the projection tells.
+            return _Start(known.project, known.user)
+        return self._started.get(task)
+
+    def _ended_task(self, event: Event) -> str | None:
+        """The event's task, if it has ended."""
+        if event.category is not Category.TASK or event.task_id is None:
+            return None
+        known = self._by_the_log(event.task_id)
+        return event.task_id if known is not None and known.ended else None
+
+    def _in_its_project(self, identity: Identity, event: Event) -> Event:
+        """A task keeps one project and one owner for life: fill in what is missing, refuse another.
+
+        What has not been started has them for now: a start may name others if its sender may change rights.
         """
         if event.category is not Category.TASK or event.task_id is None:
             return event
-        start = starting.get(event.task_id) or self._started.get(event.task_id)
-        if start is None:
-            known = await self._find(event.task_id, found)
-            # What has not been started has its project for now: the start may name another.
-            if known is None or (not known.started and event.type == "task_started"):
+        is_start = event.type == "task_started"
+        owner = self._fixed(event.task_id)
+        if owner is None:
+            known = self._by_the_log(event.task_id)
+            if known is None:
                 return event
-            start = _Start(known.project, known.user if known.started else event.user_id)
-        if event.project_id is None and start.project is not None:
-            event = event.model_copy(update={"project_id": start.project})
-        if event.project_id != start.project:
-            raise _conflict(event, "project_id", f"project {start.project}" if start.project else "no project")
-        if event.type == "task_started" and event.user_id not in (None, start.user):
-            raise _conflict(event, "user_id", f"user {start.user}" if start.user else "no user")
+            owner = _Start(known.project, known.user)
+            if is_start:
+                return self._taken_over(identity, event, owner)
+        if event.project_id is None and owner.project is not None:
+            event = event.model_copy(update={"project_id": owner.project})
+        if event.project_id != owner.project:
+            raise _conflict(event, "project_id", f"project {owner.project}" if owner.project else "no project")
+        if is_start and event.user_id not in (None, owner.user):
+            raise _conflict(event, "user_id", f"user {owner.user}" if owner.user else "no user")
         return event
 
-    async def _find(self, task: str, found: dict[str, Task | None]) -> Task | None:
-        if task not in found:
-            try:
-                found[task] = await self._rights.find(task)
-            except HistoryUnavailable:
-                found[task] = None  # publishing does not depend on Postgres
-        return found[task]
+    def _taken_over(self, identity: Identity, event: Event, owner: "_Start") -> Event:
+        """The start of a task that other events have told of, whose project and user it keeps or first says."""
+        missing = {
+            field: said
+            for field, said in (("project_id", owner.project), ("user_id", owner.user))
+            if said is not None and getattr(event, field) is None
+        }
+        event = event.model_copy(update=missing) if missing else event
+        if identity.may_publish_rights:
+            return event
+        if owner.project not in (None, event.project_id):
+            raise _conflict(event, "project_id", f"project {owner.project}")
+        if owner.user not in (None, event.user_id):
+            raise _conflict(event, "user_id", f"user {owner.user}")
+        return event
 
-    def _remember(self, starting: Mapping[str, "_Start"]) -> None:
-        """The log has these starts; the tail will tell everybody else."""
-        for task, start in starting.items():
-            self._started.setdefault(task, start)
-            if len(self._started) > _REMEMBERED:
-                self._started.popitem(last=False)
+    def _hold(self, task: str, start: "_Start") -> bool:
+        """Hold a task for its start, before the log has it; False where one is held already."""
+        if task in self._started or self._fixed(task) is not None:
+            return False
+        self._started[task] = start
+        if len(self._started) > _REMEMBERED:
+            self._started.popitem(last=False)
+        return True
 
 
-class _Start(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Start:
     """What the start of a task has fixed."""
 
     project: str | None
     user: str | None
+
+
+def _too_late(task: str) -> BadRequest:
+    return BadRequest(
+        f"task {task} has ended, what is written for it now counts for nobody: start a task with another id",
+        code="conflict",
+        field="task_id",
+    )
 
 
 def _conflict(event: Event, field: str, owner: str) -> BadRequest:

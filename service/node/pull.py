@@ -23,6 +23,8 @@ class Puller:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
+        # The catch-ups of one connection take turns: together they hold one page, and write no more than one would.
+        self._turns: dict[Connection, _Turns] = {}
 
     def start(self, connection: Connection, group: CatchUp) -> None:
         """Pull for a group until it is live, empty or its connection gone."""
@@ -42,13 +44,15 @@ class Puller:
             task.cancel()
 
     async def _pull(self, connection: Connection, group: CatchUp) -> None:
+        turns = self._turns.setdefault(connection, _Turns())
+        turns.waiting += 1
         try:
             await self._learn_ends(connection, group)
             retry = 0.2
             while not _is_over(connection, group):
                 try:
-                    await self._older(connection, group)
-                    if await self._newer(connection, group):
+                    await self._older(connection, group, turns.lock)
+                    if await self._newer(connection, group, turns.lock):
                         return
                     retry = 0.2
                 except Unavailable as error:
@@ -60,6 +64,9 @@ class Puller:
             connection.end(Input.FAULT)
         finally:
             group.pulling = False
+            turns.waiting -= 1
+            if turns.waiting == 0:
+                self._turns.pop(connection, None)
 
     async def _learn_ends(self, connection: Connection, group: CatchUp) -> None:
         """Ask about the tasks replayed, so that `caught_up` can say which have ended."""
@@ -70,32 +77,50 @@ class Puller:
                 except HistoryUnavailable:
                     return  # then the terminal event itself tells
 
-    async def _older(self, connection: Connection, group: CatchUp) -> None:
+    async def _older(self, connection: Connection, group: CatchUp, turn: asyncio.Lock) -> None:
         """Serve what the window no longer holds."""
         async with aclosing(connection.node.replay.pages(group)) as pages:
-            async for page in pages:
-                for part in page.slices(_SLICE_BYTES) if isinstance(page, Page) else (page,):
-                    connection.deliver(group, part)
+            while True:
+                async with turn:
                     await connection.room()
-                    if _is_over(connection, group):
+                    page = await anext(pages, None)
+                    if page is None or _is_over(connection, group):
                         return
+                    for part in page.slices(_SLICE_BYTES) if isinstance(page, Page) else (page,):
+                        connection.deliver(group, part)
+                        await connection.room()
+                        if _is_over(connection, group):
+                            return
 
-    async def _newer(self, connection: Connection, group: CatchUp) -> bool:
+    async def _newer(self, connection: Connection, group: CatchUp, turn: asyncio.Lock) -> bool:
         """Serve out of the window. False when it slid past the cursor meanwhile."""
         services = connection.node
         while not _is_over(connection, group):
-            if any(after + 1 < services.window.first(p) for p, after in group.cursor.items()):
-                return False
-            before = dict(group.cursor)
-            if connection.deliver_window(group):
-                return True
+            async with turn:
+                await connection.room()
+                if _is_over(connection, group):
+                    return True
+                if any(after + 1 < services.window.first(p) for p, after in group.cursor.items()):
+                    return False
+                before = dict(group.cursor)
+                if connection.deliver_window(group):
+                    return True
             if group.cursor == before and connection.has_room:
                 # Ahead of this node's tail: another node was faster.
                 await services.head.next_move()
             else:
-                await connection.room()
                 await asyncio.sleep(0)
         return True
+
+
+class _Turns:
+    """Whose turn it is among the catch-ups of one connection."""
+
+    __slots__ = ("lock", "waiting")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting = 0
 
 
 def _is_over(connection: Connection, group: CatchUp) -> bool:

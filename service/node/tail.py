@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from service.domain.duplicates import LookBack
@@ -38,6 +38,7 @@ class RightsReader(Protocol):
     """Who learns of rights from the records as they pass."""
 
     def note(self, record: Record) -> Change | None: ...
+    def contradicts(self, record: Record) -> bool: ...
 
 
 class Enforcement(Protocol):
@@ -201,7 +202,7 @@ class Tail:
                     self._change(record, change, affected)
                 else:
                     window.append(record)
-                    fanout.push(record)
+                    self._push(record)
                 for note in self._notes:
                     note(record)
                 self.counts.delivered += 1
@@ -216,14 +217,19 @@ class Tail:
         """Apply a record that ends rights: what came before it is sent to those who had them."""
         if record.type == _FOR_ITS_MEMBERS:
             self._window.append(record)
-            self._fanout.push(record)
+            self._push(record)
             self._send()
             self._enforcer.enforce(change, affected)
         else:
             self._send()
             self._enforcer.enforce(change, affected)
             self._window.append(record)
-            self._fanout.push(record)
+            self._push(record)
+
+    def _push(self, record: Record) -> None:
+        if record.task is not None and self._access.contradicts(record):
+            record = replace(record, channels=tuple(name for name in record.channels if not name.startswith("task:")))
+        self._fanout.push(record)
 
     def _send(self) -> None:
         self._head.move()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -38,7 +39,8 @@ async def read_events(request: Request, query: Annotated[EventsQuery, Query()]) 
     """A page of history, or the stream of a range, as `Accept` has it."""
     node: Node = request.app.state.node
     identity = await identify(request)
-    wanted, range_ = query.wanted, query.range
+    wanted = replace(query.wanted, contradicts=node.services.access.contradicts)
+    range_ = query.range
     await _check_rights(node, identity, wanted)
     try:
         if _wants_lines(request):

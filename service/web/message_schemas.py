@@ -180,8 +180,8 @@ SERVER_MESSAGES: Final[Mapping[str, Described]] = {
     ),
     "presence_result": _told(
         "presence_result",
-        "The users who are connected and may read the channel.",
-        may={"ref": REF},
+        "The users with a connection that is subscribed to the channel; `unanswered`: nodes that did not say in time.",
+        may={"ref": REF, "unanswered": {"type": "array", "items": NAMED}},
         channel=NAMED,
         users={"type": "array", "items": NAMED},
     ),

@@ -17,7 +17,7 @@ from service.node.access import LogAccess
 from service.node.head import Head
 from service.node.rights import KnownRights
 from service.ports import Bounds
-from tests.raw import task_event
+from tests.raw import raw_of, task_event
 
 ANN = Identity("ann", "", frozenset(), frozenset(), 2**40)
 BOB = Identity("bob", "", frozenset({"p"}), frozenset(), 2**40)
@@ -157,3 +157,18 @@ async def test_a_task_that_somebody_watches_is_not_forgotten() -> None:
     await bench.append(task_event("another", "task_started", project_id="q"))
     await bench.append(task_event("yet-another", "task_started", project_id="q"))
     assert bench.known.known("t") is None
+
+
+async def test_what_contradicts_its_task_is_not_for_the_task_s_readers(bench: Bench) -> None:
+    await bench.append(START)
+
+    def said(**fields: str) -> bool:
+        type_ = fields.pop("type_", "task_output")
+        return bench.access.contradicts(read_record(raw_of(0, 99, task_event("t", type_, **fields))))
+
+    assert not said(project_id="p")
+    assert not said(), "a careless producer that names no project"
+    assert said(project_id="q")
+    assert said(type_="task_started", project_id="p", user_id="mallory")
+    assert not said(type_="task_started", project_id="p", user_id="carl")
+    assert not said(project_id="p", user_id="ann"), "whoever wrote it"

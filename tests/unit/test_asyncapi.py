@@ -79,7 +79,7 @@ def built() -> Iterator[Message]:
     yield messages.unsubscribed("task:t", "rights")
     yield messages.token_expiring(0)
     yield messages.authentication_result(0, None)
-    yield messages.presence_result("task:t", [], None)
+    yield messages.presence_result("task:t", [], ["n2"], None)
     yield messages.error("m", "code", 0, ref=1, channel="c", retry_after=1.0)
     for command in CommandName:
         for state in State:

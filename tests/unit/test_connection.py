@@ -108,3 +108,25 @@ async def test_a_waiting_client_that_takes_nothing_is_closed() -> None:
         pass_seconds(6)
         assert port.closed == (4408, "Heartbeat timeout")
         await waiting
+
+
+async def test_many_catch_ups_of_a_client_that_takes_nothing_write_no_more_than_one() -> None:
+    async with connected() as (node, connection, port, _):
+        for task in range(40):
+            records = [raw_of(0, 20 * task + n, task_event(f"many-{task}", id=f"{task}-{n}")) for n in range(20)]
+            node.tail.step(records, {0: 20 * (task + 1)})
+        before = port.buffered()
+        asking = asyncio.create_task(subscribe_to_each(connection, 40))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        answers = 300 * 40
+        assert port.buffered() - before < 20 * 500 + answers, "the others wait for their turns"
+        while not asking.done() or node.puller.running:
+            port.read(10)
+            await asyncio.sleep(0)
+        assert len(connection.subscriptions.live) == 2 + 1 + 40
+
+
+async def subscribe_to_each(connection: Connection, count: int) -> None:
+    for task in range(count):
+        await connection.receive(to_json({"type": "subscribe", "channel": f"task:many-{task}", "after": "earliest"}))

@@ -3,6 +3,7 @@
 from service.domain import messages
 from service.domain.errors import Denied, Unavailable
 from service.domain.requests import Authenticate
+from service.node.access import BY_THE_LOG
 from service.node.connection import Connection
 
 
@@ -24,6 +25,9 @@ async def authenticate(connection: Connection, request: Authenticate) -> None:
     connection.renew(identity)
     connection.answer(messages.authentication_result(identity.expires_at, request.ref))
     doubtful = [channel for channel in connection.subscriptions.channels if not connection.still_may(channel)]
+    for channel in [name for name in doubtful if not name.startswith(BY_THE_LOG)]:
+        doubtful.remove(channel)
+        connection.unsubscribe(channel, "token")
     if doubtful:
         for channel, verdict in (await connection.node.access.judge(identity, doubtful)).items():
             if verdict is not True and channel in connection.subscriptions:

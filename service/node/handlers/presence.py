@@ -1,9 +1,14 @@
 """`presence`: who is there."""
 
+from lastseen.channels import BROADCAST, SYSTEM
+
 from service.domain import messages
 from service.domain.errors import Unavailable
+from service.domain.presence_records import About
 from service.domain.requests import AskPresence
 from service.node.connection import Connection
+
+_EVERYBODY = {BROADCAST, SYSTEM}
 
 
 async def presence(connection: Connection, request: AskPresence) -> None:
@@ -16,10 +21,13 @@ async def presence(connection: Connection, request: AskPresence) -> None:
         connection.fail(str(verdict), verdict.code, ref=request.ref, channel=shown, retry_after=verdict.retry_after)
     elif not verdict:
         connection.fail("Channel access denied", "access_denied", ref=request.ref, channel=shown)
+    elif channel in _EVERYBODY and not connection.identity.may_publish:
+        problem = "who is connected at all is for the role admin and the scope publish: ask for a project or a task"
+        connection.fail(problem, "access_denied", ref=request.ref, channel=shown)
     else:
         try:
-            users = await connection.node.presence.users(channel)
+            found = await connection.node.presence.ask(About(channel=channel))
         except Unavailable as error:
             connection.fail(str(error), error.code, ref=request.ref, channel=shown, retry_after=error.retry_after)
         else:
-            connection.answer(messages.presence_result(channel, users, request.ref))
+            connection.answer(messages.presence_result(channel, found.listed_users, found.silent, request.ref))

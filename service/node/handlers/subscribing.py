@@ -8,6 +8,7 @@ from lastseen.positions import Position
 from service.domain import messages
 from service.domain.errors import Unavailable
 from service.domain.requests import Subscribe, Unsubscribe
+from service.node.access import BY_THE_LOG
 from service.node.connection import Connection
 from service.node.past import Wanted
 from service.node.replay import Beginning
@@ -15,15 +16,13 @@ from service.node.services import Services
 
 _SECONDS = 5.0
 """How long it may take to find where subscriptions begin; the connection's other messages wait meanwhile."""
-_GRANTED = ("project:", "task:")
-"""The channels whose rights the log gives and takes."""
 
 
 async def subscribe(connection: Connection, request: Subscribe) -> None:
     """Begin the subscriptions that are granted; answer for each channel."""
     await connection.room_to_answer()
     node = connection.node
-    if request.after is not None and any(name.startswith(_GRANTED) for name in request.channels):
+    if request.after is not None and any(name.startswith(BY_THE_LOG) for name in request.channels):
         try:
             # What it has seen elsewhere may have ended a right that this node has not heard of yet.
             await node.replay.reach(request.after, node.settings.settle_seconds)
