@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from lastseen.envelope import Event, NulCharacter
 from lastseen.names import PRESENCE_TYPES, RIGHTS_TYPES, Category
@@ -41,7 +41,7 @@ class Publisher:
         self._unread = Unread(read_back)
         self.appended = 0
         """Events that the log has taken from here."""
-        # What this node has appended the start of but perhaps not yet read back.
+        # What this node appends, or has appended and perhaps not yet read back, the start of.
         self._started: OrderedDict[str, _Start] = OrderedDict()
 
     async def publish(
@@ -78,9 +78,8 @@ class Publisher:
                     self._unread.begin(key)
                     new[index] = key, record
                     if event.type == "task_started" and event.task_id is not None:
-                        start = _Start(placed.project_id, placed.user_id)
-                        if self._hold(event.task_id, start):
-                            starting[event.task_id] = start
+                        start = starting.setdefault(event.task_id, _Start(placed.project_id, placed.user_id))
+                        self._hold(event.task_id, start)
             places = await self._log.append([record for _, record in new.values()]) if new else ()
         except BaseException:
             self._unread.fail(key for key, _ in new.values())
@@ -92,6 +91,8 @@ class Publisher:
         for (index, (key, _)), place in zip(new.items(), places, strict=True):
             self._unread.end(key, place)
             answers[index] = Published(key[1], place, duplicate=False)
+        for task, start in starting.items():
+            self._hold(task, start)  # another may have held it, and failed
         for index, earlier in repeated.items():
             answers[index] = Published(events[index].id, await earlier, duplicate=True)
         return [answers[index] for index in range(len(events))]
@@ -122,7 +123,7 @@ class Publisher:
         task = event.task_id
         if event.category is not Category.TASK or task is None or task in asked:
             return
-        if self._fixed(task) is not None:
+        if self._rights.known(task) is not None or (task in self._started and not self._rights.rights.claims(task)):
             return
         asked.add(task)
         # Publishing does not depend on Postgres.
@@ -142,7 +143,6 @@ class Publisher:
         known = self._by_the_log(task)
         if known is not None and known.started:
             self._started.pop(task, None)
-            # A part of the log may hold a start that came to nothing: the projection tells.
             return _Start(known.project, known.user)
         return self._started.get(task)
 
@@ -193,18 +193,15 @@ class Publisher:
             raise _conflict(event, "user_id", f"user {owner.user}")
         return event
 
-    def _hold(self, task: str, start: "_Start") -> bool:
-        """Hold a task for its start, before the log has it; False where one is held already."""
-        if task in self._started or self._fixed(task) is not None:
-            return False
-        self._started[task] = start
-        if len(self._started) > _REMEMBERED:
-            self._started.popitem(last=False)
-        return True
+    def _hold(self, task: str, start: "_Start") -> None:
+        """Hold a task for its start until the log tells of one, unless it has one."""
+        if self._fixed(task) is None:
+            self._started[task] = start
+            if len(self._started) > _REMEMBERED:
+                self._started.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Start:
+class _Start(NamedTuple):
     """What the start of a task has fixed."""
 
     project: str | None

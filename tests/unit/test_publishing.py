@@ -1,5 +1,6 @@
 """What the node makes of published events, on the twins of log and history."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -117,8 +118,51 @@ async def test_what_has_not_been_started_gets_its_project_by_its_start(bench: Be
     await bench.publish(output(project_id="p"))
     await bench.read_back()
     assert is_refused((await bench.publish(output(project_id="q")))[0], "conflict", "project_id")
-    assert isinstance((await bench.publish(started(project_id="q")))[0], Published)
+    assert isinstance((await bench.publish(started(project_id="q"), who=ADMIN))[0], Published)
     assert is_refused((await bench.publish(output(project_id="p")))[0], "conflict", "project_id")
+
+
+async def test_nobody_takes_a_task_over_by_starting_it(bench: Bench) -> None:
+    await bench.publish(output(project_id="p", user_id="ann"))
+    await bench.read_back()
+    assert is_refused((await bench.publish(started(project_id="q")))[0], "conflict", "project_id")
+    assert is_refused((await bench.publish(started(project_id="p", user_id="bob")))[0], "conflict", "user_id")
+    assert isinstance((await bench.publish(started()))[0], Published)
+    await bench.read_back()
+    task = bench.rights.known("t")
+    assert task is not None
+    assert (task.project, task.user, task.started) == ("p", "ann", True), "what is not said stays"
+
+
+async def test_a_start_may_say_what_was_not_said(bench: Bench) -> None:
+    await bench.publish(output())
+    await bench.read_back()
+    assert isinstance((await bench.publish(started(project_id="p", user_id="ann")))[0], Published)
+
+
+async def test_of_two_starts_at_once_one_has_the_task(bench: Bench) -> None:
+    answers = await asyncio.gather(*(bench.publish(started(project_id=project)) for project in "pq"))
+    first, second = (answer for (answer,) in answers)
+    assert isinstance(first, Published)
+    assert is_refused(second, "conflict", "project_id")
+
+
+async def test_nodes_that_both_took_a_start_agree_once_they_have_read(bench: Bench) -> None:
+    other = Bench(bench.log)
+    benches = bench, other
+    for one, project in zip(benches, "pq", strict=True):
+        assert isinstance((await one.publish(started(project_id=project)))[0], Published)
+    for one in benches:
+        await one.read_back()
+    for project in "pq":
+        taken = {isinstance((await one.publish(output(project_id=project)))[0], Published) for one in benches}
+        assert len(taken) == 1
+
+
+@pytest.mark.parametrize("type_", ["user_online", "user_offline"])
+async def test_only_the_service_tells_who_is_there(bench: Bench, type_: str) -> None:
+    event: dict[str, object] = {"type": type_, "user_id": "ann"}
+    assert is_refused((await bench.publish(event))[0], "reserved_type", "type")
 
 
 async def test_a_retry_is_answered_with_the_first_place_and_appended_once(bench: Bench) -> None:
@@ -181,8 +225,7 @@ async def test_a_task_that_has_ended_is_not_started_again(bench: Bench) -> None:
     assert is_refused(again, "conflict", "task_id")
     assert isinstance(retry, Published), "a late retry of the first start is that start"
     assert retry.duplicate
-    (zombie,) = await bench.publish(output())
-    assert isinstance(zombie, Published), "what a zombie writes is taken, and void"
+    assert is_refused((await bench.publish(output()))[0], "conflict", "task_id"), "it would be void"
 
 
 @pytest.mark.parametrize("type_", ["project_created", "project_deleted", "project_member_added"])
