@@ -37,6 +37,10 @@ class Verdict:
     seen: Counter[str]
     records: int
 
+    def __str__(self) -> str:
+        seen = ", ".join(f"{what} {times}" for what, times in sorted(self.seen.items()))
+        return f"{self.records} records in the topic; {seen}; {len(self.wrong)} wrong"
+
 
 class Checker:
     """What a topic holds, once it has been read."""
