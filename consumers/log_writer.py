@@ -6,10 +6,11 @@ consumer group, and the fence in Postgres (see `LogStore`) holds even where the 
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
 from consumers.runner_loop import run
-from service.adapters.kafka.topic_id import read_topic
+from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
@@ -34,7 +35,11 @@ async def write_log(settings: Settings) -> None:
         epoch = await Epochs(pool).current(info.id, info.partitions)
         sink = LogSink(LogStore(pool, epoch.number), PostgresHistory(pool, epoch.number), settings.look_back)
         await sink.tend()
-        async with open_member(settings, "log-writer") as consumer, Reader(consumer, settings.topic, sink) as reader:
+        check = partial(check_topic, settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
+        async with (
+            open_member(settings, "log-writer") as consumer,
+            Reader(consumer, settings.topic, sink, check) as reader,
+        ):
             logger.info("writing %s, epoch %s", settings.topic, epoch.name)
             await reader.run()
 

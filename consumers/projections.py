@@ -7,10 +7,11 @@ partitions by a consumer group, and the fence in Postgres (see `RightsStore`) ho
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
 from consumers.runner_loop import run
-from service.adapters.kafka.topic_id import read_topic
+from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
@@ -43,7 +44,11 @@ async def project(settings: Settings) -> None:
         history = PostgresHistory(pool, epoch.number)
         log = LogRange(pool, epoch.number, history)
         sink = RightsSink(RightsStore(pool, epoch.number), history, log, settings.look_back)
-        async with open_member(settings, "projections") as consumer, Reader(consumer, settings.topic, sink) as reader:
+        check = partial(check_topic, settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
+        async with (
+            open_member(settings, "projections") as consumer,
+            Reader(consumer, settings.topic, sink, check) as reader,
+        ):
             logger.info("projecting %s, epoch %s", settings.topic, epoch.name)
             await reader.run()
 

@@ -6,7 +6,7 @@ committed to it. Several instances, and several that the group is mistaken about
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Protocol, Self
 
@@ -96,13 +96,21 @@ async def open_member(settings: Settings, name: str) -> AsyncIterator[AIOKafkaCo
 class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     """Goes through the partitions that the group deals out to `consumer`, which it subscribes. Use in `async with`.
 
-    One batch is written while the next is read; a further one waits until that is written.
+    One batch is written while the next is read; a further one waits until that is written. `check` is awaited before
+    partitions are begun and every CHECK_SECONDS; what it raises ends the reading.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, sink: Sink) -> None:
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        topic: str,
+        sink: Sink,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._sink = sink
+        self._check = check
         # Replaced, never emptied: who holds the old one across an await sees that it is no longer ours.
         self._partitions: dict[int, Partition] = {}
         self._rows = 0
@@ -159,6 +167,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._written()
         for _, tp in self._tps(new):
             self._consumer.pause(tp)
+        if self._check is not None:
+            await self._check()
         nexts = await self._sink.next_offsets(new)
         bounds = await read_bounds(self._consumer, self._topic, new, KAFKA_SECONDS)
         found: dict[int, Partition] = {}
@@ -242,6 +252,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _check_bounds(self) -> None:
         """Notice that Kafka is away, or that retention has overtaken us: the consumer alone just finds nothing."""
+        if self._check is not None:
+            await self._check()
         held = self._partitions
         bounds = await read_bounds(self._consumer, self._topic, list(held), KAFKA_SECONDS)
         check_start({number: partition.reading for number, partition in held.items()}, bounds)

@@ -17,7 +17,7 @@ from service.adapters.kafka.readers import (
     read_bounds,
     read_offsets_at,
 )
-from service.adapters.kafka.topic_id import TopicInfo, read_topic
+from service.adapters.kafka.topic_id import TopicInfo, check_topic, read_topic
 from service.domain.errors import LogUnavailable
 from service.ports import Bounds, Place, TailBatch
 
@@ -67,13 +67,23 @@ class KafkaLog:
 
     @asynccontextmanager
     async def tail(self, start: Mapping[int, int]) -> AsyncIterator[KafkaTail]:
-        """As `EventLog.tail`. Raises OffsetsGone for a start outside the bounds, LogUnavailable."""
+        """As `EventLog.tail`. Raises OffsetsGone for a start outside the bounds, LogUnavailable.
+
+        OffsetsGone too, then or within seconds, where the topic has more partitions by now or was made anew.
+        """
+        await self._check_topic()
         check_start(start, await self.bounds())
-        async with open_consumer(self._bootstrap, self._timeout) as consumer:
-            yield KafkaTail(consumer, self._topic, start, self._timeout)
+        async with (
+            open_consumer(self._bootstrap, self._timeout) as consumer,
+            KafkaTail(consumer, self._topic, start, self._timeout, self._check_topic) as tail,
+        ):
+            yield tail
 
     def read(self, partition: int, start: int, stop: int) -> AsyncGenerator[TailBatch, None]:
         return self._readers.read(partition, start, stop)
+
+    async def _check_topic(self) -> None:
+        await check_topic(self._bootstrap, self._topic, self._info, timeout=self._timeout)
 
 
 @asynccontextmanager

@@ -31,7 +31,8 @@ class KafkaPresence:
             held = (await read_bounds(consumer, self._topic, [_PARTITION], self._timeout))[_PARTITION]
             at = {_PARTITION: held.first if start is None else start}
             check_start(at, {_PARTITION: held})
-            yield KafkaPresenceReader(KafkaTail(consumer, self._topic, at, self._timeout), held.next)
+            async with KafkaTail(consumer, self._topic, at, self._timeout) as tail:
+                yield KafkaPresenceReader(tail, held.next)
 
 
 class KafkaPresenceReader:

@@ -1,7 +1,7 @@
 """Reading: consumers without a group, read_committed, placed by hand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -15,6 +15,8 @@ lenient.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
+CHECK_SECONDS = 5.0
+"""How often a tail asks whether the log is still the one that it reads; with a shorter time-out, as often as that."""
 RANGE_READERS = 4
 
 
@@ -85,31 +87,57 @@ def check_start(start: Mapping[int, int], bounds: Mapping[int, Bounds]) -> None:
 
 
 class KafkaTail:
-    """Reads all partitions from where it was opened on, as `TailReader` says."""
+    """Reads all partitions from where it was opened on, as `TailReader` says. Use in `async with`.
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, start: Mapping[int, int], timeout: float) -> None:
+    `check` is awaited now and then, beside the reading; what it raises comes out of `read`.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        topic: str,
+        start: Mapping[int, int],
+        timeout: float,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._consumer = consumer
         self._next = dict(start)
         self._partitions = {TopicPartition(topic, partition): partition for partition in start}
         self._topic = topic
         self._timeout = timeout
+        self._more = check
+        self._checked = asyncio.get_running_loop().time()
+        self._checking: asyncio.Task[None] | None = None
         consumer.assign(list(self._partitions))
         for tp, partition in self._partitions.items():
             consumer.seek(tp, start[partition])
 
+    async def __aenter__(self) -> "KafkaTail":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
+
     async def read(self) -> TailBatch:
-        """As `TailReader.read`. Raises OffsetsGone when retention has overtaken it."""
-        loop = asyncio.get_running_loop()
-        checked = loop.time()
+        """As `TailReader.read`. Raises OffsetsGone when retention has overtaken it, or by its `check`."""
         while True:
+            await self._check_now_and_then()
             with answering("Kafka"):
                 found = await self._consumer.getmany(timeout_ms=POLL_MS)
             moved = await self._moved()
             if moved:
                 return TailBatch([record for records in found.values() for record in records], moved)
-            if loop.time() - checked > self._timeout:
-                await self._check()
-                checked = loop.time()
+
+    async def _check_now_and_then(self) -> None:
+        """Not awaited where it goes on: what is read meanwhile shall not be late for it."""
+        now = asyncio.get_running_loop().time()
+        if self._checking is not None and self._checking.done():
+            done, self._checking, self._checked = self._checking, None, now
+            await done
+        if self._checking is None and now - self._checked > min(CHECK_SECONDS, self._timeout):
+            self._checking = asyncio.create_task(self._check(dict(self._next)))
 
     async def _moved(self) -> dict[int, int]:
         moved: dict[int, int] = {}
@@ -119,9 +147,16 @@ class KafkaTail:
                 moved[partition] = self._next[partition] = next_
         return moved
 
-    async def _check(self) -> None:
+    async def _check(self, next_: Mapping[int, int]) -> None:
+        # First: of a topic that was made anew the bounds would tell only that they are others.
+        if self._more is not None:
+            await self._more()
         # A consumer of a broker that is away just finds nothing; only a question with an answer tells.
-        check_start(self._next, await read_bounds(self._consumer, self._topic, list(self._next), self._timeout))
+        bounds = await read_bounds(self._consumer, self._topic, list(next_), self._timeout)
+        for partition, before in next_.items():
+            # It may have read on meanwhile, and so stand beyond the end that was told.
+            end = bounds[partition].next
+            check_start({partition: max(before, min(self._next[partition], end))}, bounds)
 
 
 class _Reader:

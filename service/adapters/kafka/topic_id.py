@@ -28,7 +28,7 @@ from aiokafka.protocol.types import (
 )
 
 from service.adapters.kafka.errors import answering
-from service.domain.errors import LogUnavailable
+from service.domain.errors import LogUnavailable, OffsetsGone
 
 
 class TopicInfo(NamedTuple):
@@ -136,3 +136,20 @@ async def read_topic(bootstrap: str, topic: str, *, timeout: float = 10.0) -> To
     if code and error is not LeaderNotAvailableError:
         raise LogUnavailable(f"Kafka at {bootstrap} does not describe topic {topic}: {error.__name__}")
     return TopicInfo(topic_id, len(partitions))
+
+
+async def check_topic(bootstrap: str, topic: str, known: TopicInfo, *, timeout: float = 10.0) -> None:
+    """Raises OffsetsGone where the topic is no longer as it was `known`, LogUnavailable where there is none now."""
+    found = await read_topic(bootstrap, topic, timeout=timeout)
+    if found is None:
+        raise LogUnavailable(f"Kafka at {bootstrap} has no topic {topic} any more")
+    if found.id != known.id:
+        raise OffsetsGone(
+            f"topic {topic} was made anew (its id was {known.id} and is {found.id}): "
+            "what reads it has to begin afresh, in the topic's new epoch"
+        )
+    if found.partitions != known.partitions:
+        raise OffsetsGone(
+            f"topic {topic} has {found.partitions} partitions and had {known.partitions}: "
+            "what reads it has to begin afresh, in the topic's new epoch"
+        )
