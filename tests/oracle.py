@@ -35,7 +35,7 @@ class _Project:
     offsets: list[int] = field(default_factory=list)
     states: list[dict[str, str | None] | None] = field(default_factory=list)
     """By user the role, None for one who was removed; None as a whole: deleted."""
-    is_there: bool = False
+    is_created: bool = False
 
     def at(self, cut: Cut) -> dict[str, str | None] | None:
         """What is known of its members; None where it is deleted."""
@@ -130,11 +130,9 @@ class Oracle:
         assert project.partition == record.partition, "a project has one partition"
         before = project.states[-1] if project.states else {}
         match record.type:
-            case "project_created" if not project.is_there or before is None:
-                after: dict[str, str | None] | None = {
-                    **(before or {}),
-                    (data.get("owner_id") or fields["user_id"]): "owner",
-                }
+            case "project_created" if not project.is_created and before is not None:
+                after: dict[str, str | None] | None = {**before, (data.get("owner_id") or fields["user_id"]): "owner"}
+                project.is_created = True
             case "project_deleted":
                 after = None
             case "project_member_added" if before is not None:
@@ -143,7 +141,6 @@ class Oracle:
                 after = {**before, data["user_id"]: None}
             case _:
                 return
-        project.is_there = project.is_there or record.type != "project_member_removed"
         project.offsets.append(record.offset)
         project.states.append(after)
 

@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(collation="C"), nullable=False),
         sa.Column("name", sa.Text()),
         sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("created", sa.Boolean(), nullable=False),
         sa.Column("since_epoch", sa.Integer(), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=False),
         sa.Column("since_partition", sa.Integer(), nullable=False),

@@ -25,11 +25,13 @@ _CACHED_CHANNEL_LISTS: Final = 65_536
 
 
 class Project(NamedTuple):
-    """A project that has been begun, whether or not it was deleted since."""
+    """A project that has been begun, whether or not it was deleted since. A deleted one is never begun anew."""
 
     id: str
     name: str | None
     deleted: bool
+    created: bool
+    """Whether a `project_created` has said its name and owner; until then only memberships speak of it."""
     since: Stamp
     """The record that began or deleted it."""
 
@@ -161,7 +163,7 @@ class Rights:
         return member is not None and member.role is None
 
     def is_deleted(self, project: str) -> bool:
-        """Whether the project was deleted and not begun anew."""
+        """Whether the project was deleted: for good, its id stands for it alone."""
         found = self._projects.get(project)
         return found is not None and found.deleted
 
@@ -269,10 +271,12 @@ class Rights:
 
     def _created(self, project: str, _user: str | None, record: Record) -> Change | None:
         known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
-        if known is not None and not (known.deleted and stamp.is_after(known.since)):
+        # The id of a deleted project stays taken: who began it anew would own what the former one has left behind.
+        if known is not None and (known.deleted or known.created):
             return None
         fields, data = _fields_of(record)
-        self._projects[project] = Project(project, _name(data) or (known.name if known else None), False, stamp)
+        name = _name(data) or (known.name if known else None)
+        self._projects[project] = Project(project, name, deleted=False, created=True, since=stamp)
         owner = _id(data.get("owner_id")) or _id(fields.get("user_id"))
         if owner is not None:
             self._members.setdefault(project, {})[owner] = Member(project, owner, Role.OWNER, stamp)
@@ -282,7 +286,8 @@ class Rights:
         known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
         if known is not None and (known.deleted or not stamp.is_after(known.since)):
             return None
-        self._projects[project] = Project(project, known.name if known else None, True, stamp)
+        name, created = (known.name, known.created) if known else (None, False)
+        self._projects[project] = Project(project, name, deleted=True, created=created, since=stamp)
         self._members.pop(project, None)
         return Change(ChangeKind.PROJECT, project)
 
@@ -318,7 +323,7 @@ class Rights:
             return None
         self._members.setdefault(project, {})[user] = Member(project, user, role, stamp)
         if known is None and role is not None:
-            self._projects[project] = Project(project, None, False, stamp)
+            self._projects[project] = Project(project, None, deleted=False, created=False, since=stamp)
             return Change(ChangeKind.PROJECT, project)
         return Change(ChangeKind.MEMBER, project, user)
 

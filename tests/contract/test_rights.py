@@ -211,9 +211,18 @@ async def test_members_leave_with_a_removal_or_with_their_project(projected: Rig
     assert await roles() == {}
     tell("project_created")
     tell("project_member_added", data={"user_id": "carl"})
-    assert await roles() == {"ann": "owner", "carl": "member"}
+    assert await roles() == {}
     (project,) = (await projected.loader.load(0)).projects
-    assert (project.name, project.deleted) == ("Shop", False)
+    assert (project.name, project.deleted) == ("Shop", True)
+
+
+async def test_a_project_is_created_behind_its_first_member(projected: RightsUnderTest) -> None:
+    for type_, data in (("project_member_added", {"user_id": "bob"}), ("project_created", {"name": "Shop"})):
+        projected.add(Event.model_validate({"type": type_, "project_id": "p", "user_id": "ann", "data": data}), 0)
+        await projected.project()
+    held = await projected.loader.load(0)
+    assert {member.user: member.role for member in held.members} == {"ann": "owner", "bob": "member"}
+    assert [project.name for project in held.projects] == ["Shop"]
 
 
 async def test_two_that_fold_the_same_write_it_once(real: Real) -> None:

@@ -1,7 +1,7 @@
 """Nobody gets what he has no right to, and everybody all that he has: while rights come and go in the log itself.
 
 Two nodes that read at their own pace, a projection and a history that lag, clients that are cut, slow and come
-back to either node, members who come and go, projects that are deleted and begun anew, tasks that others claim:
+back to either node, members who come and go, projects that are deleted, tasks that others claim:
 schedules of it all at random, against the node's own code. What is right is worked out from the log alone.
 """
 

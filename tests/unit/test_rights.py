@@ -67,7 +67,6 @@ def test_nobody_becomes_owner_of_a_project_that_is_there() -> None:
     rights = rights_of(created(by="ann"), created(by="eve"))
     assert rights.role_of("p", "eve") is None
     assert last_change(created(by="ann"), created(by="eve")) is None
-    assert rights_of(added("bob"), created(by="eve")).role_of("p", "eve") is None, "a first member begins it too"
 
 
 @pytest.mark.parametrize(
@@ -121,15 +120,21 @@ def test_a_removal_is_kept() -> None:
     assert rights_of(removed("bob"), created(by="ann")).role_of("p", "ann") is Role.OWNER
 
 
-def test_a_deleted_project_has_no_members_until_it_is_begun_anew() -> None:
-    gone = (created(), added("bob"), removed("carl"), deleted())
-    rights = rights_of(*gone, added("dora"))
-    assert rights.is_deleted("p")
+@pytest.mark.parametrize("more", [added("dora"), created(by="eve"), deleted()])
+def test_a_deleted_project_has_no_members_ever_again(more: Told) -> None:
+    gone = (created(), added("bob"), removed("carl"), task("task_started"), deleted())
+    rights = rights_of(*gone, more)
+    assert rights.is_deleted("p"), "its past is nobody's who takes its id"
     assert not rights.members("p")
-    anew = rights_of(*gone, created(by="eve"))
-    assert not anew.is_deleted("p")
-    assert [(member.user, member.role) for member in anew.members("p")] == [("eve", Role.OWNER)]
-    assert not anew.was_removed("p", "carl")
+    assert last_change(*gone, more) is None
+
+
+def test_a_project_that_a_membership_began_takes_name_and_owner_from_its_creation() -> None:
+    rights = rights_of(added("bob"), created(by="ann", name="Shop"), created(by="eve", name="Mine"))
+    project = rights.project("p")
+    assert project is not None
+    assert project.name == "Shop"
+    assert {member.user: member.role for member in rights.members("p")} == {"bob": Role.MEMBER, "ann": Role.OWNER}
 
 
 def test_the_project_is_called_as_it_was_named_last() -> None:
@@ -250,13 +255,13 @@ def test_what_is_known_in_part_is_not_told_before_the_rest_is_learned() -> None:
 
 def test_reading_the_topic_again_in_a_later_epoch_brings_nobody_back() -> None:
     log = rights_log(
-        created(), added("bob"), removed("bob"), added("carl"), deleted(), created(by="ann"), added("dora")
+        created(), added("bob"), removed("bob"), added("carl"), added("gus", "q"), removed("gus", "q"), created("q")
     )
     rights = Rights(1)
     for record in log:
         rights.apply(record)
     later = Rights(2)
-    later.load([p for p in [rights.project("p")] if p], rights.members("p"), (), others=())
+    later.load(*rights.everything(), others=())
     for record in log:
         assert later.apply(record) is None
-    assert later.members("p") == rights.members("p")
+    assert later.everything() == rights.everything()

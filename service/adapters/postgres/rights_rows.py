@@ -45,8 +45,14 @@ def _stamp(prefix: str) -> list[_Column]:
 
 PROJECTS: Final = RightsTable(
     "project",
-    [_Column("id", "text", in_key=True), _Column("name", "text"), _Column("deleted", "bool"), *_stamp("since")],
-    lambda project: (project.id, project.name, project.deleted, *project.since),
+    [
+        _Column("id", "text", in_key=True),
+        _Column("name", "text"),
+        _Column("deleted", "bool"),
+        _Column("created", "bool"),
+        *_stamp("since"),
+    ],
+    lambda project: (*project[:4], *project.since),
 )
 MEMBERS: Final = RightsTable(
     "member",
@@ -75,8 +81,8 @@ TASKS: Final = RightsTable(
 
 def project_of(row: asyncpg.Record) -> Project:
     """The project of a row of PROJECTS."""
-    id_, name, deleted, *since = row
-    return Project(id_, name, deleted, Stamp(*since))
+    id_, name, deleted, created, *since = row
+    return Project(id_, name, deleted, created, Stamp(*since))
 
 
 def member_of(row: asyncpg.Record) -> Member:

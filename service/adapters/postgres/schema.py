@@ -217,6 +217,7 @@ project = Table(
     Column("id", _text(), nullable=False),
     Column("name", Text),
     Column("deleted", Boolean, nullable=False),
+    Column("created", Boolean, nullable=False),
     *_stamp("since"),
     PrimaryKeyConstraint("id", name="project_pkey"),
 )
