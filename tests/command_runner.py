@@ -21,6 +21,7 @@ class Runner:
     read: list[Command] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)
     _said: dict[tuple[str, str, str], Message] = field(default_factory=dict)
+    _content: dict[tuple[str, str, str], object] = field(default_factory=dict)
     works: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
@@ -31,6 +32,10 @@ class Runner:
             self.read.append(command)
             await self.works.wait()
             key = command.task_id, command.user_id, command.id
+            content = command.command, command.data
+            if self._content.setdefault(key, content) != content:
+                await self.report(command, state="rejected", reason="id_in_use", node=command.node)
+                continue
             if key not in self._said:
                 state, reason = self._apply(command)
                 if state == "silence":

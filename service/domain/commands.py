@@ -15,6 +15,7 @@ RECEIPT_TYPE: Final = "task_command"
 TASK_ENDED: Final = "task_ended"
 NO_ANSWER: Final = "no_answer"
 NO_RESULT: Final = "no_result"
+ID_IN_USE: Final = "id_in_use"
 RUNNER_LOST: Final = "runner_lost"
 
 
@@ -58,6 +59,13 @@ class Receipt:
     by: str
     state: State
     reason: str | None
+    node: str | None = None
+    """The node whose command is meant, where only that one is."""
+
+    @property
+    def refuses_id(self) -> bool:
+        """Whether it is no word on the command of that id, but on another that came with the same."""
+        return self.state is State.REJECTED and self.reason == ID_IN_USE
 
     @property
     def is_final(self) -> bool:
@@ -75,7 +83,10 @@ def read_receipt(record: Record) -> Receipt | None:
         state = State(str(data.get("state")))
     except ValueError:
         return None
-    return Receipt(id_, command, by, state, reason if isinstance(reason, str) else None)
+    node = data.get("node")
+    return Receipt(
+        id_, command, by, state, reason if isinstance(reason, str) else None, node if isinstance(node, str) else None
+    )
 
 
 def may_hold(record: Record, command_id: str) -> bool:

@@ -1,7 +1,7 @@
 """Sending commands to whoever runs a task, and telling what became of each."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from lastseen.commands import Command
 from lastseen.names import TERMINAL_TYPES
 
 from service.domain.command_requests import CommandRequest
-from service.domain.commands import RECEIPT_TYPE, CommandResult, fingerprint, is_loss, outcome_of_end
+from service.domain.commands import RECEIPT_TYPE, CommandResult, fingerprint, is_loss
 from service.domain.errors import BadRequest, Denied, TooManyCommands, Unavailable
 from service.domain.identity import Identity
 from service.domain.records import Record
@@ -25,6 +25,8 @@ from service.settings import Settings
 GRACE_SECONDS: Final = 2.0
 """How long after its deadline a command's receipt is waited for: it was written in time, or says `expired`."""
 _REMEMBERED: Final = 10_000
+_SHARES: Final = 10
+_LEAST_SHARE: Final = 100
 _NOTED: Final = TERMINAL_TYPES | {RECEIPT_TYPE}
 
 K = TypeVar("K")
@@ -59,7 +61,8 @@ class TaskFinder(Protocol):
 class Commander:
     """Appends commands for those who may.
 
-    At most `max_waiting_commands` are under way; another is refused with TooManyCommands.
+    At most `max_waiting_commands` are under way, of one user a tenth of that or 100, whichever is more; another
+    is refused with TooManyCommands.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class Commander:
         self._clock = clock
         self._settings = settings
         self._under_way = 0
-        self._waiting = WaitingCommands()
+        self._by_user: Counter[str] = Counter()
+        self._waiting = WaitingCommands(settings.instance_id)
         self._receipts = Receipts()
         # What this node has appended under the ids of clients.
         self._sent: OrderedDict[Key, bytes] = OrderedDict()
@@ -96,7 +100,7 @@ class Commander:
     async def send(self, identity: Identity, request: CommandRequest) -> CommandResult:
         """Append the command and wait until it is known what became of it, or its deadline has passed.
 
-        One with an id that is known is not appended again: the answer is that of the first. What has been
+        One that this node has sent is not appended again: the answer is that of the first. What has been
         appended stays so when the caller is cancelled. Raises Denied where `identity` may not or there is no
         such task, BadRequest for an id that was another command's, Unavailable (the same id may be sent again).
         """
@@ -106,10 +110,14 @@ class Commander:
     @asynccontextmanager
     async def sending(self, identity: Identity, request: CommandRequest) -> AsyncIterator[Waiting]:
         """The same in two steps: in the block it has been appended; `result` of what it gives then waits."""
-        limit = self._settings.max_waiting_commands
+        limit, user = self._settings.max_waiting_commands, identity.user_id
+        share = max(limit // _SHARES, _LEAST_SHARE)
         if self._under_way >= limit:
             raise TooManyCommands(f"{limit} commands wait for their receipts at this node: send it again later")
+        if self._by_user[user] >= share:
+            raise TooManyCommands(f"{share} commands of {user} wait for their receipts: send it again later")
         self._under_way += 1
+        self._by_user[user] += 1
         try:
             waiting = await self._begin(identity, request)
             waiting.asking += 1
@@ -121,6 +129,9 @@ class Commander:
                     self._waiting.drop(waiting)
         finally:
             self._under_way -= 1
+            self._by_user[user] -= 1
+            if not self._by_user[user]:
+                del self._by_user[user]
 
     async def _begin(self, identity: Identity, request: CommandRequest) -> Waiting:
         key = Key(request.task_id, identity.user_id, request.id or uuid4().hex)
@@ -144,7 +155,7 @@ class Commander:
                 raise Denied("Task access denied")
             if facts.ended:
                 # What the lost runner knew of an id that was sent before, nobody knows.
-                waiting.decide(*outcome_of_end(lost=request.id is not None and key.task in self._lost))
+                waiting.end(lost=request.id is not None and key.task in self._lost)
             else:
                 await self._append(identity, request, facts.project, waiting)
             return waiting
@@ -181,10 +192,12 @@ class Commander:
         if under_way is not None:
             return under_way
         receipt = self._receipts.final(*new.key)
-        if receipt is None:
-            return None
-        if receipt.command != new.command:
+        if receipt is not None and receipt.command != new.command:
             raise _in_use(new.key.id)
+        # Of what another node sent the content is not known here: the runner compares it, and answers.
+        if receipt is None or sent is None:
+            new.has_receipt = receipt is not None
+            return None
         new.decide(receipt.state, receipt.reason)
         return new
 

@@ -37,6 +37,8 @@ class Receipts:
         for record in reversed(self._by_task.get(task, ())):
             if may_hold(record, command_id):
                 receipt = read_receipt(record)
-                if receipt is not None and receipt.is_final and (receipt.by, receipt.command_id) == (user, command_id):
+                if receipt is None or not receipt.is_final or receipt.refuses_id:
+                    continue
+                if (receipt.by, receipt.command_id) == (user, command_id):
                     return receipt
         return None

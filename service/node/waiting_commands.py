@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lastseen.commands import CommandName
 
-from service.domain.commands import NO_ANSWER, NO_RESULT, CommandResult, State, outcome_of_end, read_receipt
+from service.domain.commands import NO_ANSWER, NO_RESULT, TASK_ENDED, CommandResult, State, outcome_of_end, read_receipt
 from service.domain.records import Record
 
 
@@ -28,6 +28,8 @@ class Waiting:
     until: float
     answer: asyncio.Future[CommandResult]
     accepted: bool = False
+    has_receipt: bool = False
+    """Whether a receipt from before says what became of a command of that id, perhaps this one."""
     asking: int = 0
     """How many wait for it: the same command may be sent again meanwhile."""
 
@@ -35,6 +37,13 @@ class Waiting:
         """It is known what became of it; the first to say so is right."""
         if not self.answer.done():
             self.answer.set_result(self._result(state, reason))
+
+    def end(self, *, lost: bool) -> None:
+        """The task has ended: nobody compares the command with what its id stood for any more."""
+        if self.has_receipt:
+            self.decide(State.UNKNOWN, TASK_ENDED)
+        else:
+            self.decide(*outcome_of_end(lost=lost))
 
     async def result(self) -> CommandResult:
         """What became of it; `unknown` when its time has passed."""
@@ -50,9 +59,10 @@ class Waiting:
 
 
 class WaitingCommands:
-    """All of them in a node, by task."""
+    """All of them in the node of that name, by task."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
+        self._node = node
         self._by_task: dict[str, dict[Key, Waiting]] = {}
 
     def find(self, key: Key) -> Waiting | None:
@@ -80,6 +90,8 @@ class WaitingCommands:
         waiting = of_task.get(Key(task, receipt.by, receipt.command_id))
         if waiting is None or waiting.command != receipt.command:
             return
+        if receipt.refuses_id and receipt.node != self._node:
+            return  # what another node sent with this id
         if receipt.is_final:
             waiting.decide(receipt.state, receipt.reason)
         else:
@@ -88,4 +100,4 @@ class WaitingCommands:
     def take_end(self, task: str, *, lost: bool) -> None:
         """The task has ended, perhaps because its runner was lost: no receipt can come any more."""
         for waiting in self._by_task.get(task, {}).values():
-            waiting.decide(*outcome_of_end(lost=lost))
+            waiting.end(lost=lost)

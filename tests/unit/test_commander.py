@@ -49,9 +49,13 @@ class Ground:
         self.log = MemoryLog(1)
         self.facts: dict[str, Facts] = {"t": Facts("shop", ended=False)}
         self.verdict: bool | Unavailable = True
-        clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
-        self.commander = Commander(MemoryCommands(self.log), self, self, clock, SETTINGS)
+        self.commander = self.with_settings()
         self._offset = 0
+
+    def with_settings(self, **changed: int) -> Commander:
+        clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
+        settings = SETTINGS.model_copy(update=changed)
+        return Commander(MemoryCommands(self.log), self, self, clock, settings)
 
     async def may_execute(self, who: Identity, _: str) -> bool | Unavailable:
         return self.verdict if who is not VIEWER else False
@@ -230,12 +234,55 @@ async def test_the_same_command_again_has_the_same_answer(ground: Ground) -> Non
 async def test_an_answer_that_another_node_waited_for_is_known(ground: Ground) -> None:
     ground.receipt("c", "accepted")
     ground.receipt("c", "applied")
-    assert (await ground.commander.send(ANN, cancel())).success
-    assert not ground.appended
-    sending = ground.sending(BOB)
+    sending = ground.sending()
     await ground.until_appended(1)
+    await asyncio.sleep(0)
+    assert not sending.done(), "it may be another command of that id"
+    ground.receipt("c", "applied")
+    assert (await sending).success
+    sending = ground.sending(BOB)
+    await ground.until_appended(2)
     ground.receipt("c", "rejected", by="bob")
     assert (await sending).state is State.REJECTED, "an id is its user's own"
+
+
+@simulated
+async def test_an_id_that_another_node_has_used(ground: Ground) -> None:
+    """The runner tells them apart, and names the node whose command it refuses."""
+    ground.receipt("c", "applied")
+    sending = ground.sending()
+    await ground.until_appended(1)
+    ground.receipt("c", "rejected", reason="id_in_use", node="n2")
+    await asyncio.sleep(0)
+    assert not sending.done(), "it is n2's that was refused"
+    ground.receipt("c", "applied")
+    assert (await sending).success
+    ground.receipt("c", "rejected", reason="id_in_use", node="n2")
+    assert (await ground.commander.send(ANN, cancel())).success
+    ground.receipt("d", "applied")
+    sending = ground.sending(id_="d")
+    await ground.until_appended(2)
+    ground.receipt("d", "rejected", reason="id_in_use", node="n1")
+    result = await sending
+    assert (result.state, result.reason) == (State.REJECTED, "id_in_use")
+    ground.receipt("e", "applied")
+    ground.facts["t"] = Facts("shop", ended=True)
+    result = await ground.commander.send(ANN, cancel("e"))
+    assert (result.state, result.reason) == (State.UNKNOWN, "task_ended"), "nobody can compare them any more"
+
+
+@simulated
+async def test_one_user_leaves_room_for_others(ground: Ground) -> None:
+    ground.commander = ground.with_settings(max_waiting_commands=1000)
+    waiting = [ground.sending(id_=f"c{n}") for n in range(100)]
+    await ground.until_appended(100)
+    with pytest.raises(TooManyCommands, match="100 commands of ann"):
+        await ground.commander.send(ANN, cancel("one-more"))
+    waiting.append(ground.sending(BOB))
+    await ground.until_appended(101)
+    ground.publish("task_completed")
+    await asyncio.gather(*waiting)
+    assert not ground.commander._by_user
 
 
 @simulated
