@@ -43,7 +43,7 @@ async def project(settings: Settings) -> None:
         epoch = await Epochs(pool).current(info.id, info.partitions)
         history = PostgresHistory(pool, epoch.number)
         log = LogRange(pool, epoch.number, history)
-        sink = RightsSink(RightsStore(pool, epoch.number), history, log, settings.look_back)
+        sink = RightsSink(RightsStore(pool, epoch.number, epoch.first_of_topic), history, log, settings.look_back)
         check = partial(check_topic, settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
         async with (
             open_member(settings, "projections") as consumer,

@@ -37,6 +37,8 @@ class Epoch(NamedTuple):
     number: int
     name: str
     partitions: int
+    first_of_topic: int = 1
+    """The number of the epoch that the present topic began with: since then it has only got more partitions."""
 
 
 class TailBatch(NamedTuple):

@@ -80,9 +80,10 @@ class _Known:
 class Rights:
     """What the records of an epoch, and what was loaded before them, say of rights.
 
-    Projects and members are all kept. Of tasks, at most `tasks`: beyond, the one heard of least recently
-    is forgotten. What of it comes later is a part of what there is: `task` is None until `learn` was told what the
-    projection holds. So it is with what was not loaded. Of a task that was never heard of, what comes is all.
+    `epoch` is the topic's first, as in `Stamp`. Projects and members are all kept. Of tasks, at most `tasks`: beyond,
+    the one heard of least recently is forgotten. What of it comes later is a part of what there is: `task` is None
+    until `learn` was told what the projection holds. So it is with what was not loaded. Of a task that was never heard
+    of, what comes is all.
     """
 
     def __init__(self, epoch: int, tasks: int = REMEMBERED_TASKS) -> None:

@@ -60,7 +60,7 @@ class Real(RightsUnderTest):
     def __init__(self, pool: asyncpg.Pool) -> None:
         super().__init__(PostgresRights(pool, EPOCH), MemoryLog(PARTITIONS))
         self.pool = pool
-        self.store = RightsStore(pool, EPOCH)
+        self.store = RightsStore(pool, EPOCH, EPOCH)
         self.partitions = {number: Partition(number, 0, LookBack(LOOK_BACK)) for number in range(PARTITIONS)}
 
     async def project(self, upto: Mapping[int, int] | None = None) -> None:
@@ -112,6 +112,8 @@ def random_event(random: Random) -> tuple[Event, int]:
             ["project_created", "project_deleted", "project_updated"] + ["project_member_added"] * 4
             + ["project_member_removed"] * 2
         )  # fmt: skip
+        if type_ == "project_deleted":
+            project = "r"  # for good: the others keep their members
         role = random.choice(["owner", "member", "viewer", None])
         data = {"user_id": random.choice(["ann", "bob", "eve"]), "role": role, "name": f"n{random.random()}"}
         fields = {"type": type_, "project_id": project, "user_id": user, "data": data}

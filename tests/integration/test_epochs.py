@@ -37,6 +37,9 @@ async def test_an_epoch_lasts_until_topic_or_partition_count_change(database: st
         new = await epochs.ensure(other, 24)
         again = await epochs.ensure(one, 24)
         assert (new.number, again.number) == (3, 4)
+        assert [epoch.first_of_topic for epoch in (first, more, new, again)] == [1, 1, 3, 4]
+        assert await epochs.current(one, 24) == again
+        assert (await epochs.ensure(one, 36)).first_of_topic == 4
         assert len({first.name, more.name, new.name, again.name}) == 4
 
 

@@ -253,6 +253,17 @@ def test_what_is_known_in_part_is_not_told_before_the_rest_is_learned() -> None:
     assert found.user == "ann"
 
 
+@pytest.mark.parametrize("late_ms", [0, -60_000], ids=["at the same time", "by a clock that lags"])
+def test_what_a_topic_made_anew_says_is_later(late_ms: int) -> None:
+    before, after = rights_of(created(), added("bob")), Rights(2)
+    after.load(*before.everything(), others=())
+    member = before.member("p", "bob")
+    assert member is not None
+    (removal,) = rights_log(removed("bob"))
+    after.apply(replace(removal, appended_at=member.since.appended_at + late_ms))
+    assert after.was_removed("p", "bob")
+
+
 def test_reading_the_topic_again_in_a_later_epoch_brings_nobody_back() -> None:
     log = rights_log(
         created(), added("bob"), removed("bob"), added("carl"), added("gus", "q"), removed("gus", "q"), created("q")
@@ -260,7 +271,7 @@ def test_reading_the_topic_again_in_a_later_epoch_brings_nobody_back() -> None:
     rights = Rights(1)
     for record in log:
         rights.apply(record)
-    later = Rights(2)
+    later = Rights(1)
     later.load(*rights.everything(), others=())
     for record in log:
         assert later.apply(record) is None

@@ -9,7 +9,11 @@ from service.domain.epochs import epoch_name
 from service.domain.errors import HistoryUnavailable
 from service.ports import Epoch
 
-_CURRENT = "SELECT number, name, topic_id, partitions FROM epoch ORDER BY number DESC LIMIT 1"
+_CURRENT = """
+    SELECT number, name, topic_id, partitions,
+        1 + coalesce((SELECT max(number) FROM epoch e WHERE e.topic_id <> c.topic_id), 0) AS first_of_topic
+    FROM epoch c ORDER BY number DESC LIMIT 1
+"""
 
 
 class Epochs:
@@ -30,7 +34,9 @@ class Epochs:
                 if present := _epoch(row, topic_id, partitions):
                     return present
                 number = row["number"] + 1 if row else 1
-                epoch = Epoch(number, epoch_name(topic_id, number), partitions)
+                same = row is not None and row["topic_id"] == topic_id
+                first = row["first_of_topic"] if row is not None and same else number
+                epoch = Epoch(number, epoch_name(topic_id, number), partitions, first)
                 await connection.execute(
                     "INSERT INTO epoch (number, name, topic_id, partitions) VALUES ($1, $2, $3, $4)",
                     epoch.number,
@@ -61,4 +67,4 @@ class Epochs:
 def _epoch(row: asyncpg.Record | None, topic_id: UUID, partitions: int) -> Epoch | None:
     if row is None or (row["topic_id"], row["partitions"]) != (topic_id, partitions):
         return None
-    return Epoch(row["number"], row["name"], row["partitions"])
+    return Epoch(row["number"], row["name"], row["partitions"], row["first_of_topic"])

@@ -47,14 +47,17 @@ class Stretch(NamedTuple):
 
 
 class RightsStore:
-    """Writes the rights of one epoch. Raises HistoryUnavailable while the database does not answer.
+    """Writes the rights of the epoch with this number, `first_of_topic` as in `Epoch`.
+
+    Every call raises HistoryUnavailable while the database does not answer.
 
     After HistoryUnavailable a stretch may have been written or not; only `next_offsets` tells.
     """
 
-    def __init__(self, pool: asyncpg.Pool, epoch: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, epoch: int, first_of_topic: int) -> None:
         self._pool = pool
         self._epoch = epoch
+        self._first_of_topic = first_of_topic
         # What is introduced stays so: the output that follows needs no look at Postgres. Beyond the bound, the oldest
         # is looked up again.
         self._introduced: dict[_Channels, None] = {}
@@ -120,7 +123,7 @@ class RightsStore:
 
     async def _fold(self, connection: Connection, news: Sequence[Record]) -> None:
         projects, members, tasks = _touched(news)
-        rights = Rights(self._epoch, len(tasks))
+        rights = Rights(self._first_of_topic, len(tasks))
         rights.load(
             [project_of(row) for row in await connection.fetch(_PROJECTS_TOUCHED, sorted(projects))]
             if projects
