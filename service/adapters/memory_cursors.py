@@ -11,10 +11,14 @@ from service.ports import Cursor, CursorKey
 
 
 class MemoryCursors:
-    """`Cursors` in memory. While `available` is false every call raises HistoryUnavailable."""
+    """`Cursors` in memory; `epochs` are their names, the first one first.
 
-    def __init__(self, most_of_a_user: int = 100) -> None:
+    While `available` is false every call raises HistoryUnavailable.
+    """
+
+    def __init__(self, most_of_a_user: int = 100, epochs: Sequence[str] = ()) -> None:
         self._most = most_of_a_user
+        self._numbers = {name: number for number, name in enumerate(epochs, 1)}
         self._cursors: dict[CursorKey, Cursor] = {}
         self.available = True
 
@@ -28,7 +32,7 @@ class MemoryCursors:
         now = {}
         for key, position in moves.items():
             stored = self._cursors.get(key)
-            now[key] = moved(None if stored is None else stored.position, position)
+            now[key] = moved(None if stored is None else stored.position, position, self._numbers)
             if stored is None or stored.position != now[key]:
                 # The dictionary has them in the order of their last move.
                 self._cursors.pop(key, None)

@@ -20,6 +20,10 @@ PHONE, BROWSER, NAMELESS = CursorKey("ann", "phone"), CursorKey("ann", "browser"
 BOB = CursorKey("bob", "phone")
 
 
+EPOCHS = ("first", "second")
+"""Their names in order; `e` and `f` are epochs that nobody knows of."""
+
+
 def at(*offsets: int, epoch: str = "e") -> Position:
     return Position(epoch, dict(enumerate(offsets)))
 
@@ -34,13 +38,15 @@ class CursorsUnderTest:
 
 @pytest.fixture
 async def _twin_cursors() -> CursorsUnderTest:
-    twin = MemoryCursors(MOST_OF_A_USER)
+    twin = MemoryCursors(MOST_OF_A_USER, EPOCHS)
     return CursorsUnderTest(twin, twin)
 
 
 @pytest.fixture
 async def _real_cursors(database: str) -> AsyncIterator[CursorsUnderTest]:
     async with open_pool(database) as pool, open_pool(database) as other:
+        begin = "INSERT INTO epoch (number, name, topic_id, partitions) VALUES ($1, $2, gen_random_uuid(), 2)"
+        await pool.executemany(begin, [*enumerate(EPOCHS, 1)])
         yield CursorsUnderTest(PostgresCursors(pool), PostgresCursors(other))
 
 
@@ -77,6 +83,14 @@ async def test_another_epoch_says_nothing_of_this_one(cursors: CursorsUnderTest)
     await cursors.one.move({PHONE: at(50, 50)})
     assert await cursors.other.move({PHONE: at(2, 3, epoch="f")}) == {PHONE: at(2, 3, epoch="f")}
     assert await cursors.one.find(PHONE) == at(2, 3, epoch="f")
+
+
+async def test_a_node_of_an_earlier_epoch_takes_nothing_back(cursors: CursorsUnderTest) -> None:
+    first, second = at(50, 50, epoch="first"), at(2, 3, epoch="second")
+    assert await cursors.one.move({PHONE: first, BOB: second}) == {PHONE: first, BOB: second}
+    assert await cursors.other.move({PHONE: second}) == {PHONE: second}
+    assert await cursors.one.move({PHONE: at(60, 60, epoch="first"), BOB: first}) == {PHONE: second, BOB: second}
+    assert await cursors.one.find(PHONE) == second
 
 
 async def test_what_is_deleted_is_forgotten_alone(cursors: CursorsUnderTest) -> None:

@@ -24,6 +24,8 @@ _BEGIN: Final = """
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
     ORDER BY 1, 2 ON CONFLICT DO NOTHING RETURNING "user"
 """
+# Of the epochs at hand: nodes of two may run at once, and the earlier must not take back what the later has moved.
+_NUMBERS: Final = "SELECT name, number FROM epoch WHERE name = ANY($1)"
 _MOVE: Final = """
     UPDATE cursor c SET position = new.position, moved_at = now()
     FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
@@ -62,7 +64,11 @@ class PostgresCursors:
                 begun = await connection.fetch(_BEGIN, users, clients, first)
                 rows = await connection.fetch(_LOCK, users, clients)
                 stored = {CursorKey(row["user"], row["client_id"]): Position.parse(row["position"]) for row in rows}
-                now = {key: moved(stored.get(key), position) for key, position in moves.items()}
+                epochs = {position.epoch for position in (*stored.values(), *moves.values())}
+                # Nearly always they are all of one.
+                found = await connection.fetch(_NUMBERS, sorted(epochs)) if len(epochs) > 1 else ()
+                numbers = {row["name"]: row["number"] for row in found}
+                now = {key: moved(stored.get(key), position, numbers) for key, position in moves.items()}
                 await connection.execute(_MOVE, users, clients, [position.token for position in now.values()])
                 await _trim(connection, sorted({row["user"] for row in begun}))
         return now
