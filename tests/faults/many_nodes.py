@@ -65,6 +65,7 @@ async def play(ground: Ground, size: Size, seed: int) -> Played:
         await stack.enter_async_context(ground.projections())
         starting = [stack.enter_async_context(ground.node(f"node-{n}", **SETTINGS)) for n in range(1, size.nodes + 1)]
         town = Town(size, Random(seed), list(await asyncio.gather(*starting)))
+        await stack.enter_async_context(town.publisher)
         await town.settle()
         async with asyncio.TaskGroup() as group:
             conversing = [group.create_task(client.run()) for client in town.clients]

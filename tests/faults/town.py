@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import httpx
-
+from tests.faults.anywhere import AnywherePublisher
 from tests.faults.many_clients import PlainClient, ResumingClient
-from tests.nodes import ADMIN, NodeProcess
+from tests.nodes import NodeProcess
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Town:
     kills: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.publisher = AnywherePublisher(self.nodes, self.random)
         users = [f"u{number}" for number in range(max(2, self.size.clients * 2 // 3))]
         self.users = users
         self.projects = [f"p{number}" for number in range(self.size.projects)]
@@ -128,21 +128,7 @@ class Town:
                 return {**common, "type": "task_note", "category": "task", "task_id": task, "user_id": user}
 
     async def _publish(self, events: list[dict[str, Any]]) -> None:
-        """Publish until a node has taken it; the same ids again where one did not answer."""
-        for event in events:
-            event["id"] = f"e{self.random.getrandbits(64):016x}"
-        while True:
-            node = self.random.choice(self.nodes)
-            try:
-                response = await node.post(events, ADMIN)
-            except httpx.TransportError:
-                response = None
-            if response is not None and response.status_code == 202:
-                break
-            assert response is None or response.status_code == 503, response.text
-            self.figures["publishing tried again"] += 1
-            await asyncio.sleep(0.1)
-        for event, answer in zip(events, response.json(), strict=True):
+        for event, answer in zip(events, await self.publisher.publish(events), strict=True):
             if "error" in answer:
                 assert answer["error"]["code"] == "conflict", answer
                 continue
