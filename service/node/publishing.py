@@ -74,6 +74,12 @@ class Publisher:
                     repeated[index] = earlier
                 elif (ended := self._ended_task(event)) is not None:
                     answers[index] = _too_late(ended)
+                elif event.type == "project_created" and self._rights.rights.is_deleted(event.project_id or ""):
+                    answers[index] = BadRequest(
+                        f"project {event.project_id} was deleted, and its id is not given again: take another id",
+                        code="conflict",
+                        field="project_id",
+                    )
                 else:
                     self._unread.begin(key)
                     new[index] = key, record

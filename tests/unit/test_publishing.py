@@ -247,3 +247,12 @@ async def test_each_event_of_an_array_is_judged_by_itself(bench: Bench) -> None:
 async def test_one_request_asks_once_for_a_task_that_nobody_knows(bench: Bench) -> None:
     await bench.publish(*(output("unheard-of") for _ in range(5)))
     assert bench.projection.asked == ["unheard-of"]
+
+
+async def test_the_id_of_a_deleted_project_is_not_given_again(bench: Bench) -> None:
+    created: dict[str, object] = {"type": "project_created", "project_id": "p", "id": "first"}
+    await bench.publish(created, {"type": "project_deleted", "project_id": "p"}, who=ADMIN)
+    await bench.read_back()
+    again, anew = await bench.publish(created, created | {"id": "second"}, who=ADMIN)
+    assert isinstance(again, Published), "what was sent before the deletion, sent again"
+    assert is_refused(anew, "conflict", "project_id")
