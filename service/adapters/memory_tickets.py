@@ -9,7 +9,7 @@ from service.ports import Clock, Ticket
 
 
 class MemoryTickets:
-    """Each good for `seconds`, `most` unspent ones a user."""
+    """Each good for `seconds`, no longer than its token, `most` unspent ones a user."""
 
     def __init__(self, clock: Clock, *, seconds: float, most: int) -> None:
         self._clock = clock
@@ -26,7 +26,7 @@ class MemoryTickets:
                 f"{self._most} tickets of {identity.user_id} are neither spent nor expired: spend one, or wait",
                 retry_after=max((min(ends) - now_ms) / 1000, 1.0),
             )
-        text, end = secrets.token_urlsafe(), now_ms + self._ms
+        text, end = secrets.token_urlsafe(), min(now_ms + self._ms, int(identity.expires_at * 1000))
         self._unspent[text] = (identity, end)
         return Ticket(text, datetime.fromtimestamp(end / 1000, UTC))
 

@@ -18,7 +18,7 @@ MAX_LAST: Final = 1000
 MAX_LAST_CHANNELS: Final = 20
 """Channels of one message that begins with the last events: each has to be looked for by itself."""
 MAX_REF: Final = 256
-MAX_TOKEN: Final = 8192
+MAX_TOKEN: Final = 6144
 """Characters of a token that is given in a message."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -214,6 +214,8 @@ def _time_ms(time: JsonValue) -> int:
 
 
 def _channels(fields: Fields) -> list[str]:
+    if fields.get("channels") is not None and fields.get("channel") is not None:
+        raise ProtocolError("channel and channels both name channels: give one of them", "both_channels")
     named = fields.get("channels", fields.get("channel"))
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):

@@ -70,8 +70,17 @@ async def _check_rights(node: Node, identity: Identity, wanted: Wanted) -> None:
 
 
 def _wants_lines(request: Request) -> bool:
-    accepted = (part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(","))
-    return NDJSON in accepted
+    """Whether lines are named, and nothing that a page would do for is liked better."""
+    liked: dict[str, float] = {}
+    for part in request.headers.get("accept", "").split(","):
+        media, *parameters = (one.strip().lower() for one in part.split(";"))
+        quality = next((one.removeprefix("q=") for one in parameters if one.startswith("q=")), "1")
+        try:
+            liked[media] = float(quality)
+        except ValueError:
+            liked[media] = 0.0
+    lines = liked.get(NDJSON, 0.0)
+    return lines > 0 and lines >= liked.get("application/json", 0.0)
 
 
 def _page(order: str, answer: HistoryAnswer) -> Response:

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from lastseen.field_errors import FieldError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.domain.errors import Unavailable
 
@@ -67,6 +68,16 @@ def _invalid(error: RequestValidationError) -> Problem:
     return Problem(422, detail, code="invalid_request", errors=errors)
 
 
+def _methods(request: Request) -> set[str]:
+    """All methods that the path of a request takes."""
+    return {
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` as a problem."""
 
@@ -75,9 +86,13 @@ def install(app: FastAPI) -> None:
         return error.response()
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         code = HTTPStatus(error.status_code).name.lower()
-        return Problem(error.status_code, str(error.detail), code=code, headers=dict(error.headers or {})).response()
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # The framework names those of the first route alone.
+            headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return Problem(error.status_code, str(error.detail), code=code, headers=headers).response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -21,6 +21,7 @@ from service.web.asgi_port import AsgiPort
 from service.web.carrier import Carrier
 from service.web.credentials import given
 from service.web.door import Door
+from service.web.problems import Problem
 from service.web.transport import EXTENSION, WebSocketTransport
 from service.web.transport_port import TransportPort
 
@@ -36,6 +37,17 @@ class _Refused(NamedTuple):
 
     code: int
     reason: str
+
+
+@router.get("/ws", include_in_schema=False)
+async def without_upgrade() -> None:
+    """Say what this address is for."""
+    raise Problem(
+        426,
+        "this address takes WebSockets: ask with Upgrade: websocket",
+        code="upgrade_required",
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
 
 
 @router.websocket("/ws")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from lastseen import close_codes
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -88,6 +89,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if not self.handshake_complete:
             extensions = cast(dict[str, object], self.scope["extensions"])
             extensions[EXTENSION] = self
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send; with the whole of an HTTP answer a hand-shake that was refused is over, and no fault."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
     def watch_buffer(self, low_water: int, drained: Callable[[], None]) -> None:
         """From now on call `drained` whenever the bytes waiting in the transport have fallen to `low_water`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -98,6 +98,11 @@ async def test_a_ticket_is_spent_once_over_all_nodes(tickets: TicketsUnderTest) 
     for node in (tickets.one, tickets.other):
         with pytest.raises(Denied, match="no such ticket, or it has been spent"):
             await node.spend(ticket.text)
+
+
+async def test_a_ticket_ends_with_its_token(tickets: TicketsUnderTest) -> None:
+    ends = int(datetime.now(UTC).timestamp()) + 5
+    assert (await tickets.one.issue(replace(ANN, expires_at=ends))).expires_at.timestamp() == ends
 
 
 async def test_at_the_same_time_one_gets_it(tickets: TicketsUnderTest) -> None:

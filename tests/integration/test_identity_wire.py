@@ -353,6 +353,7 @@ async def test_names_that_point_here(node: NodeProcess) -> None:
             }
             refused = await ask(host, f"/ws?token={token('rebound')}", **upgrade)
             assert refused.status_code == 421
+        assert "handshake" not in node.said
         for host in ("localhost", "[::1]:9", "node.example:443"):
             assert (await ask(host)).status_code != 421
 

@@ -242,7 +242,10 @@ async def test_what_is_not_there_is_a_problem_too(node: NodeProcess) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         problem(await http.get(f"{node.url}/nowhere"), 404, "not_found")
         problem(await http.get(f"{node.url}/api/v1/events/x/y/z"), 404, "not_found")
-        problem(await http.put(f"{node.url}/api/v1/events"), 405, "method_not_allowed")
+        other = await http.put(f"{node.url}/api/v1/events")
+        problem(other, 405, "method_not_allowed")
+        assert other.headers["allow"] == "GET, POST"
+        problem(await http.get(f"{node.url}/ws"), 426, "upgrade_required")
         assert (await http.get(f"{node.url}/healthz")).json() == {"status": "ok"}
         ready = await http.get(f"{node.url}/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "ready")

@@ -132,6 +132,8 @@ def is_ref(value: object) -> bool:
 
 def channels_of(message: dict[str, Any]) -> list[str] | None:
     """The channels named, each once; None where they are not as they have to be."""
+    if message.get("channels") is not None and message.get("channel") is not None:
+        return None
     named = message.get("channels", message.get("channel"))
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
@@ -164,7 +166,7 @@ def check_answers(message: dict[str, Any], heard: Sequence[dict[str, Any]]) -> N
         assert len(answers) == 1, answers
     elif (names := channels_of(message)) is None:
         assert len(answers) == 1, answers
-        assert codes <= {"channel_required", "too_many_channels"}
+        assert codes <= {"channel_required", "both_channels", "too_many_channels"}
     elif type_ == "subscribe" and answers and codes <= OF_THE_START:
         assert len(answers) == 1, answers
     else:

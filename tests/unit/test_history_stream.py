@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from pydantic_core import from_json
+from starlette.requests import Request
 
 from service.domain.identity import Identity
 from service.web.app import create_app
+from service.web.history import _wants_lines
 from tests.pasts import Past
 from tests.raw import task_event
 
@@ -134,3 +136,19 @@ async def test_what_cannot_even_begin_is_a_problem() -> None:
     denied.may_read = False
     await denied.read()
     assert (denied.messages[0]["status"], denied.lines[0]["code"]) == (403, "access_denied")
+
+
+@pytest.mark.parametrize(
+    ("accept", "lines"),
+    [
+        ("application/x-ndjson", True),
+        ("text/html;q=0.1, application/x-ndjson", True),
+        ("*/*", False),
+        ("application/json, application/x-ndjson;q=0.5", False),
+        ("application/json;q=0.5, Application/X-NDJSON; q=0.8", True),
+        ("application/x-ndjson;q=0", False),
+    ],
+)
+def test_lines_come_where_they_are_liked_best(accept: str, lines: bool) -> None:
+    request = Request({"type": "http", "headers": [(b"accept", accept.encode())]})
+    assert _wants_lines(request) is lines

@@ -58,6 +58,11 @@ def test_what_a_client_may_say() -> None:
         ('{"type":"ping","ref":1e999}', "ref must be", "invalid_ref"),
         ('{"type":"ping","ref":"%s"}' % ("x" * 300), "ref must be", "invalid_ref"),
         ('{"type":"subscribe"}', "Channel name required", "channel_required"),
+        (
+            '{"type":"subscribe","channel":"user:a","channels":["user:b"]}',
+            "channel and channels both name channels: give one of them",
+            "both_channels",
+        ),
         ('{"type":"subscribe","channel":""}', "Channel name required", "channel_required"),
         ('{"type":"subscribe","channel":7}', "Channel name required", "channel_required"),
         ('{"type":"subscribe","channels":[]}', "Channel name required", "channel_required"),

@@ -27,7 +27,7 @@ DELETE FROM ticket WHERE hash IN (
 )"""
 _ISSUE = """
 INSERT INTO ticket (hash, "user", claims, expires_at)
-SELECT $1, $2, $3, clock_timestamp() + make_interval(secs => $4)
+SELECT $1, $2, $3, least(clock_timestamp() + make_interval(secs => $4), to_timestamp($6))
 WHERE (SELECT count(*) FROM ticket WHERE "user" = $2 AND expires_at > clock_timestamp()) < $5
 RETURNING expires_at"""
 _NEXT_END = """
@@ -37,7 +37,8 @@ _SPEND = "DELETE FROM ticket WHERE hash = $1 RETURNING claims, expires_at > cloc
 
 
 class PostgresTickets:
-    """`Tickets`, by the database's clock: each good for `seconds`, `most` unspent ones a user.
+    """`Tickets`, by the database's clock: each good for `seconds`, no longer than its token,
+    `most` unspent ones a user.
 
     The table holds the hash of each, so that whoever reads it can't connect.
     """
@@ -49,7 +50,7 @@ class PostgresTickets:
 
     async def issue(self, identity: Identity) -> Ticket:
         text = secrets.token_urlsafe(_BYTES)
-        row = (_hash(text), identity.user_id, _to_json(identity), self._seconds, self._most)
+        row = (_hash(text), identity.user_id, _to_json(identity), self._seconds, self._most, float(identity.expires_at))
         with _answering():
             async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection, connection.transaction():
                 await connection.execute(_SWEEP, timeout=_WAIT_SECONDS)

@@ -11,7 +11,8 @@ from lastseen.channels import parse_channel
 from service.adapters.tokens.errors import InvalidToken
 from service.domain.identity import ADMIN_ROLES, Identity
 
-MAX_TOKEN_CHARACTERS: Final = 8192
+MAX_TOKEN_CHARACTERS: Final = 6144
+"""With it a header still fits into the 8 KiB that a server reads of one."""
 LEEWAY_SECONDS: Final = 5
 _LAST_SECOND: Final = 253_402_300_799
 """Of the year 9999, the last that a date can be written for."""
