@@ -79,7 +79,8 @@ async def _serve(
         **os.environ,
         "LASTSEEN_KAFKA": stack.kafka,
         "LASTSEEN_DATABASE_URL": stack.database_url,
-        "LASTSEEN_JWT_SECRET": os.environ.get("LASTSEEN_JWT_SECRET") or data_dir.secret("jwt-secret"),
+        # Kept, for the tools sign with it in other terminals.
+        "LASTSEEN_JWT_SECRET": data_dir.secret("jwt-secret", given=os.environ.get("LASTSEEN_JWT_SECRET")),
         "LASTSEEN_TOPIC": TOPIC,
         # The tokens are the instance's own.
         "LASTSEEN_TRUST_PROJECT_CLAIMS": os.environ.get("LASTSEEN_TRUST_PROJECT_CLAIMS", "true"),

@@ -49,10 +49,12 @@ class DataDir:
     stamp: Stamp
     fresh: bool
 
-    def secret(self, name: str, size: int = 32) -> str:
-        """The generated secret kept in the file `name`, of `size` random bytes."""
+    def secret(self, name: str, size: int = 32, given: str | None = None) -> str:
+        """The secret kept in the file `name`: `given`, else the last one, else one made of `size` random bytes."""
         path = self.path / name
-        if not path.exists():
+        if given:
+            write_private(path, given)
+        elif not path.exists():
             write_private(path, secrets.token_urlsafe(size))
         return path.read_text().strip()
 

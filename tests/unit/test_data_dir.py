@@ -19,6 +19,7 @@ def test_it_keeps_its_values_over_starts(tmp_path: Path) -> None:
     with open_data_dir(path) as second:
         assert not second.fresh
         assert second.secret("jwt-secret") == secret
+        assert second.secret("other", given="g" * 32) == second.secret("other") == "g" * 32, "tools find it"
         assert second.stamp == first.stamp
         assert second.stamp.ports == [20001, 20002]
     assert len(secret) >= 32
