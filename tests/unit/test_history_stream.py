@@ -36,9 +36,9 @@ class Reader:
         self.now_ms = 0
         self.after_chunk = after_chunk
         self.messages: list[dict[str, Any]] = []
-        access = SimpleNamespace(judge=self._judge, still_may=lambda *_: self.may_read)
-        services = SimpleNamespace(access=access, clock=SimpleNamespace(now_ms=lambda: self.now_ms))
-        node: Any = SimpleNamespace(history=past.history, services=services)
+        access = SimpleNamespace(judge=self._judge, still_may=lambda *_: self.may_read, contradicts=lambda _: False)
+        clock = SimpleNamespace(now_ms=lambda: self.now_ms)
+        node: Any = SimpleNamespace(services=SimpleNamespace(access=access, clock=clock, history=past.history))
         door: Any = SimpleNamespace(identify=self._identify)
         self.app = create_app(node, door)
 
