@@ -48,13 +48,12 @@ def contradicts(record: Record, rights: Rights) -> bool:
     """Whether a record says of a task that was started what its start does not.
 
     It names another project, or is a further start for another user: so it does not count for the task's channel,
-    whose readers that start has chosen.
+    whose readers that start has chosen. Where not all is known of the task, another start may be the one that counts.
     """
     task, project, user = ids_of(record.channels)
-    claims = rights.claims(task) if task is not None else ()
-    if not claims or not claims[0].started:
+    best = rights.task(task) if task is not None else None
+    if best is None or not best.started:
         return False
-    best = claims[0]
     return project not in (None, best.project) or (record.type == "task_started" and user not in (None, best.user))
 
 

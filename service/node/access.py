@@ -1,7 +1,8 @@
 """Who may read which channel and act on which task, by the log."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from lastseen.channels import Channel, parse_channel
@@ -44,6 +45,8 @@ class LogAccess:
             if channel is not None and channel.kind in _BY_THE_LOG and self._may_read(identity, channel) is not True
         }
         denials = await self._learn(identity, names, doubtful) if doubtful else {}
+        if identity.is_admin:
+            await self._get_to_know(channel.id for channel in channels.values() if channel and channel.kind == "task")
         # While others were waited for, a right may have ended: all verdicts are of this one moment.
         return {name: self._verdict(identity, channel, denials.get(name)) for name, channel in channels.items()}
 
@@ -63,6 +66,12 @@ class LogAccess:
                 except Unavailable as error:
                     denials[name] = error
         return denials
+
+    async def _get_to_know(self, tasks: Iterable[str]) -> None:
+        """Learn of tasks that may be read whatever they are: what contradicts their starts is not for their readers."""
+        for task in tasks:
+            with suppress(Unavailable):
+                await self._known.find(task)
 
     def _verdict(self, identity: Identity, channel: Channel | None, denial: Verdict | None) -> Verdict:
         if channel is None:
