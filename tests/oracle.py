@@ -6,7 +6,7 @@ which (exclusive) somebody has read.
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
@@ -25,6 +25,13 @@ class Owed(NamedTuple):
     partition: int
     offset: int
     type: str
+    channels: tuple[str, ...]
+
+    def contradicts(self, start: "_Saying") -> bool:
+        """Whether it says of its task what the task's start does not: it names another project, or starts it anew."""
+        ids = dict(name.partition(":")[::2] for name in self.channels)
+        is_other_start = self.type == "task_started" and ids.get("user") not in (None, start.user)
+        return ids.get("project") not in (None, start.project) or is_other_start
 
 
 @dataclass
@@ -71,7 +78,9 @@ class Oracle:
         if self._is_void(record):
             return
         for channel in record.channels:
-            self._owed[channel][record.partition].append(Owed(record.partition, record.offset, record.type))
+            self._owed[channel][record.partition].append(
+                Owed(record.partition, record.offset, record.type, record.channels)
+            )
         fields: dict[str, Any] = from_json(record.value)
         if record.type.startswith("project_"):
             self._change_project(record, fields)
@@ -82,11 +91,35 @@ class Oracle:
                 place = (record.appended_at, record.partition, record.offset)
                 known.append(_Saying(not is_start, *place, fields["project_id"], fields["user_id"]))
 
-    def owed(self, channel: str, partition: int, after: int, upto: int) -> Iterable[Owed]:
+    def owed(self, channel: str, partition: int, after: int, upto: int) -> list[Owed]:
         """What a subscriber of `channel` is owed of a partition in `(after, upto]`."""
         found = self._owed[channel][partition]
         first = bisect_right(found, after, key=lambda one: one.offset)
         return found[first : bisect_right(found, upto, key=lambda one: one.offset)]
+
+    def may_be_kept_from(self, channel: str, one: Owed) -> bool:
+        """Whether a record of a task's channel may not count for it: it contradicts what may be known as the start."""
+        return any(one.contradicts(start) for start in self._starts(channel, one))
+
+    def counted(self, channel: str, partition: int, after: int, upto: int, got: Collection[int]) -> list[int]:
+        """The offsets that are owed in `(after, upto]`; of those that may be kept from it, the ones got."""
+        owed = self.owed(channel, partition, after, upto)
+        return [one.offset for one in owed if one.offset in got or not self.may_be_kept_from(channel, one)]
+
+    def is_kept_from(self, channel: str, one: Owed) -> bool:
+        """Whether it does not: whoever has read it knows the start that it contradicts."""
+        starts = self._starts(channel, one)
+        return any(_is_known(start, one) for start in starts) and all(one.contradicts(start) for start in starts)
+
+    def _starts(self, channel: str, one: Owed) -> list["_Saying"]:
+        """The starts that may be the first of its task, for somebody who has read a record of it."""
+        kind, _, id_ = channel.partition(":")
+        said = self._tasks.get(id_, ()) if kind == "task" else ()
+        starts = sorted((saying for saying in said if not saying.not_a_start), key=lambda saying: saying[:4])
+        for at, start in enumerate(starts):
+            if _is_known(start, one):
+                return starts[: at + 1]
+        return starts
 
     def may_read(self, identity: Identity, channel: str, cut: Cut, heard: Cut | None = None) -> bool:
         """Whether somebody may read a channel, for one who has read the log up to `cut`.
@@ -176,6 +209,10 @@ class Oracle:
         for cut in _between(low, high, changes):
             for facts in _between(cut, heard, said):
                 yield cut, facts
+
+
+def _is_known(start: _Saying, one: Owed) -> bool:
+    return start.partition == one.partition and start.offset <= one.offset
 
 
 def _between(low: Cut, high: Cut, changes: list[tuple[int, int]]) -> Iterator[Cut]:

@@ -199,8 +199,12 @@ class Watch:
             if offset <= stream.at.get(partition, -1):
                 self._say(f"{place} came for {channel}, which had come to {stream.at[partition]}")
             self._complete(channel, stream, partition, offset - 1)
-            if not self._oracle.owed(channel, partition, offset - 1, offset):
+            owed = self._oracle.owed(channel, partition, offset - 1, offset)
+            if not owed:
                 self._say(f"{place} came for {channel} and was not owed")
+            # An admin may read a task of which the node does not know how it began.
+            elif counted == [channel] and not self._identity.is_admin and self._oracle.is_kept_from(channel, owed[0]):
+                self._say(f"{place} came for {channel} and contradicts how it began")
             stream.at[partition] = max(offset, stream.at.get(partition, -1))
         if not self._names_start:
             if offset <= self._highest.get(partition, -1):
@@ -211,7 +215,8 @@ class Watch:
         """All that is owed up to there has come."""
         at = stream.at.get(partition, -1)
         for one in self._oracle.owed(channel, partition, at, upto):
-            if not (one.type in LEFT_OUT_OFFLINE and one.offset <= stream.left_out_upto.get(partition, -1)):
+            is_of_its_moment = one.type in LEFT_OUT_OFFLINE and one.offset <= stream.left_out_upto.get(partition, -1)
+            if not is_of_its_moment and not self._oracle.may_be_kept_from(channel, one):
                 self._say(f"{channel} lost {partition}:{one.offset} ({one.type})")
         stream.at[partition] = max(at, upto)
 

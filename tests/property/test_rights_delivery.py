@@ -247,7 +247,7 @@ class Follower(Visitor):
             for partition, next_ in head.items():
                 got = [offset for p, offset in self.got[channel] if p == partition]
                 after = begin.offsets.get(partition, -1)
-                owed = [one.offset for one in self.oracle.owed(channel, partition, after, next_ - 1)]
+                owed = self.oracle.counted(channel, partition, after, next_ - 1, set(got))
                 if not self.oracle.may_read(self.identity, channel, head):
                     owed = owed[: len(got)]
                 assert got == owed, f"{channel}, partition {partition}"
