@@ -4,13 +4,18 @@ from typing import Any
 
 from fastapi import Request
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from service.web.problems import Problem
 
 
 async def read_json(request: Request, limit: int) -> Any:
     """What the body says, of at most `limit` bytes. Raises Problem 400 or 413."""
-    body = await _read(request, limit)
+    try:
+        body = await _read(request, limit)
+    except ClientDisconnect as error:
+        # There is nobody left to hear it, and nothing that failed here.
+        raise Problem(400, "the body broke off in the middle", code="invalid_json") from error
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
