@@ -41,6 +41,8 @@ SETTINGS = {
 class Played:
     """What everybody said and heard, and had in the end, when the log had come to `head`."""
 
+    tracebacks: list[str]
+    """From the nodes' logs."""
     transcripts: list[Transcript]
     followed: list[Followed]
     head: dict[int, int]
@@ -58,7 +60,7 @@ class Played:
 
 
 async def play(ground: Ground, size: Size, seed: int) -> Played:
-    """Play it on `ground`. Raises AssertionError where it does not come to rest, or a node logged a traceback."""
+    """Play it on `ground`. Raises AssertionError where it does not come to rest."""
     clock = asyncio.get_running_loop().time
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ground.log_writer())
@@ -82,8 +84,9 @@ async def play(ground: Ground, size: Size, seed: int) -> Played:
             town.over = True
             for task in conversing:
                 task.cancel()
-        assert not [node.said for node in town.nodes if "Traceback" in node.said]
+        logs = [node.said for node in town.nodes]
     return Played(
+        tracebacks=[log[max(0, log.index("Traceback") - 300) :] for log in logs if "Traceback" in log],
         transcripts=[transcript for client in town.clients for transcript in client.transcripts],
         followed=[client.followed for client in town.clients if isinstance(client, ResumingClient)],
         head=head,
@@ -160,7 +163,8 @@ async def _main() -> int:
     print(f"seed {given.seed}, {size}\n{played}\n{verdict}")
     for problem, times in Counter(verdict.wrong).most_common(20):
         print(f"WRONG ({times}): {problem}")
-    return 1 if verdict.wrong else 0
+    print(*played.tracebacks, sep="\n")
+    return 1 if verdict.wrong or played.tracebacks else 0
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ async def test_everybody_gets_what_the_log_owes_him_and_nothing_else(kafka: str,
     verdict = checker.check(played.transcripts, played.followed, played.head)
     print(played, verdict)
     assert not verdict.wrong, verdict.wrong[:5]
+    assert not played.tracebacks, played.tracebacks[0]
     assert played.kills["SIGKILL"] == 1
     for what in ("live", "replayed", "caught_up", "unsubscribed", "error access_denied", "got by those who resume"):
         assert verdict.seen[what], f"no {what}: a run that is too tame shows nothing"

@@ -41,6 +41,7 @@ class Town:
     kills: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self._coming: list[str] = []
         self.publisher = AnywherePublisher(self.nodes, self.random)
         users = [f"u{number}" for number in range(max(2, self.size.clients * 2 // 3))]
         self.users = users
@@ -97,6 +98,8 @@ class Town:
 
     def _event(self, random: Random) -> dict[str, Any]:
         project, user = random.choice(self.projects), random.choice(self.users)
+        if self._coming:
+            return {"type": "project_created", "project_id": self._coming.pop(), "user_id": user}
         members = self.members.get(project, set())
         task = f"{project}.t{random.randrange(3)}"
         common = {"project_id": project, "data": {"number": random.randrange(1_000_000)}}
@@ -105,10 +108,8 @@ class Town:
                 return _membership("added", project, user, random.choice(["owner", "member", "viewer"]))
             case n if n < 8 and members:
                 return _membership("removed", project, random.choice(sorted(members)), None)
-            case 8:
+            case 8 if random.random() < 0.3:
                 return {"type": "project_deleted", "project_id": project}
-            case 9 | 10:
-                return {"type": "project_created", "project_id": project, "user_id": user}
             case n if n < 20:
                 return {**common, "type": "project_updated"}
             case n if n < 25:
@@ -142,8 +143,13 @@ class Town:
         match event["type"]:
             case "project_created" if not members:
                 members.add(event["user_id"])
-            case "project_deleted":
+            case "project_deleted" if event["project_id"] in self.projects:
+                # Its id is taken for good: another project takes its place.
                 members.clear()
+                self.projects.remove(event["project_id"])
+                self.figures["deleted"] += 1
+                self._coming.append(f"p{self.size.projects + self.figures['deleted']}")
+                self.projects.append(self._coming[-1])
             case "project_member_added":
                 members.add(event["data"]["user_id"])
                 self.figures["added"] += 1
