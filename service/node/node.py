@@ -54,7 +54,7 @@ class Node:
         window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
         self.patience = Patience(tasks)
-        known = Rights(epoch.number, settings.remembered_tasks)
+        known = Rights(epoch.first_of_topic, settings.remembered_tasks)
         rights = KnownRights(known, outside.rights, start.rights, self.patience)
         by_the_log = LogAccess(
             rights,
