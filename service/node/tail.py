@@ -166,7 +166,11 @@ class Tail:
                         await self._apply(batch.records, batch.next)
             except OffsetsGone:
                 raise
-            except LogUnavailable as error:
+            except (LogUnavailable, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                    raise
+                # A future of the driver's own that was cancelled looks the same; the tail would end without a word.
                 _log.warning("the log is away, reading again in %.1f s: %s", retry, error)
                 await asyncio.sleep(retry)
                 retry = min(retry * 2, _RETRY_SECONDS)

@@ -1,11 +1,13 @@
 """A node from its start to its end, on the twins of log and history."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from service.adapters.clock import SystemClock
-from service.adapters.memory import MemoryLog
+from service.adapters.memory import MemoryLog, MemoryTail
 from service.domain.errors import OffsetsGone
 from service.node.node import running
 from service.ports import Epoch
@@ -47,3 +49,20 @@ async def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await run()
     assert caught.group_contains(TypeError)
+
+
+async def test_what_the_driver_cancels_by_itself_does_not_end_the_tail() -> None:
+    class Cancelling(MemoryLog):
+        tails = 0
+
+        def tail(self, start: Mapping[int, int]) -> AbstractAsyncContextManager[MemoryTail]:
+            self.tails += 1
+            if self.tails == 1:
+                raise asyncio.CancelledError
+            return super().tail(start)
+
+    log = Cancelling(1)
+    async with asyncio.timeout(10), running(Settings(), outside_of(log, SystemClock()), Epoch(1, "e", 1)) as node:
+        log.skip(0)
+        await node.services.head.passed({0: 0})
+    assert log.tails == 2

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -15,6 +15,7 @@ lenient.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
+STOP_SECONDS = 3.0
 CHECK_SECONDS = 5.0
 """How often a tail asks whether the log is still the one that it reads; with a shorter time-out, as often as that."""
 RANGE_READERS = 4
@@ -51,7 +52,10 @@ async def open_consumer(bootstrap: str, timeout: float) -> AsyncIterator[AIOKafk
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        # While a broker goes and comes, its stop may wait for ever.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await consumer.stop()
 
 
 async def read_bounds(
@@ -135,6 +139,9 @@ class KafkaTail:
         now = asyncio.get_running_loop().time()
         if self._checking is not None and self._checking.done():
             done, self._checking, self._checked = self._checking, None, now
+            if done.cancelled():
+                # By the client, which cancels what it is asked while it closes: that is no cancelling of the reader.
+                raise LogUnavailable("Kafka was away while it was asked for its bounds")
             await done
         if self._checking is None and now - self._checked > min(CHECK_SECONDS, self._timeout):
             self._checking = asyncio.create_task(self._check(dict(self._next)))
