@@ -171,7 +171,8 @@ async def test_a_million_subscribes(node: NodeProcess, names: int) -> None:
     async with node.client(token(f"greedy-{names}", role="admin")) as client:
         await client.begin()
         code, reason, seen = await flood(client, subscribes(names, 1_000_000 // names))
-    assert (code, reason) == (4429, "Too many messages")
+    # Who goes on sending for long behind the goodbye may have the line cut before it is read.
+    assert (code, reason) in ((4429, "Too many messages"), (1006, ""))
     assert seen["subscription_result"] == 1000 - 2, "two are automatic"
     assert 1000 <= seen["too_many_subscriptions"] < 200_000
     assert seen.keys() <= {

@@ -312,7 +312,7 @@ async def test_a_node_ends_though_a_client_does_not_read(ground: Ground) -> None
 
 async def test_heartbeats(ground: Ground) -> None:
     async with ground.node(
-        heartbeat_seconds=1, heartbeat_timeout_seconds=3, max_connections=4, jwt_leeway_seconds=0
+        heartbeat_seconds=1, heartbeat_timeout_seconds=6, max_connections=4, jwt_leeway_seconds=0
     ) as node:
         await node.publish(*[output("beat", number, data={"text": "x" * 100_000}) for number in range(300)])
         async with (

@@ -55,7 +55,7 @@ async def test_what_the_driver_cancels_by_itself_does_not_end_the_tail() -> None
     class Cancelling(MemoryLog):
         tails = 0
 
-        def tail(self, start: Mapping[int, int]) -> AbstractAsyncContextManager[MemoryTail]:
+        def tail(self, start: Mapping[int, int]) -> AbstractAsyncContextManager[MemoryTail]:  # type: ignore[override]
             self.tails += 1
             if self.tails == 1:
                 raise asyncio.CancelledError

@@ -23,7 +23,8 @@ from tests.raw import raw_of, task_event
 from tests.service_process import SECRET
 from tests.simulation import SimulatedPort
 
-BEGIN = int(time.time())
+BEGIN = int(time.time()) + 3600
+"""When the simulated time begins. Signatures are checked by the machine's own, which is to stay behind it."""
 
 
 class Client:
@@ -65,7 +66,8 @@ class Client:
         return answer
 
     async def authenticate(self, user: str = "ann", ttl: int = 3600, role: str = "", **more: Any) -> dict[str, Any]:
-        token = issue(SECRET, user, role, more.get("projects", []), [], ttl, BEGIN)
+        now = int(time.time())
+        token = issue(SECRET, user, role, more.get("projects", []), [], BEGIN + ttl - now, now)
         return await self.ask(type="authenticate", token=token)
 
 
@@ -138,7 +140,7 @@ async def test_a_token_that_is_no_good_changes_nothing() -> None:
         await ann.open()
         for answer, code in (
             (await ann.authenticate("bob", role="admin"), "another_user"),
-            (await ann.authenticate(ttl=-60), "invalid_token"),
+            (await ann.authenticate(ttl=-4000), "invalid_token"),
             (await ann.ask(type="authenticate", token="x" * 100), "invalid_token"),
             (await ann.ask(type="authenticate"), "token_required"),
         ):
