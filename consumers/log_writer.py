@@ -30,8 +30,8 @@ async def write_log(settings: Settings) -> None:
     if info is None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
-    # The time-out frees the fence of a writer that was frozen in the middle.
-    async with open_pool(url, size=2, idle_in_transaction_session_timeout="2s") as pool:
+    # The time-outs free the fence of a writer that was frozen in the middle: between two statements, or in one (COPY).
+    async with open_pool(url, size=2, idle_in_transaction_session_timeout="2s", statement_timeout="8s") as pool:
         epoch = await Epochs(pool).current(info.id, info.partitions)
         sink = LogSink(LogStore(pool, epoch.number), PostgresHistory(pool, epoch.number), settings.look_back)
         await sink.tend()

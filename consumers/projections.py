@@ -39,7 +39,7 @@ async def project(settings: Settings) -> None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
     # The time-out frees the fence of a projection that was frozen in the middle.
-    async with open_pool(url, size=3, idle_in_transaction_session_timeout="2s") as pool:
+    async with open_pool(url, size=3, idle_in_transaction_session_timeout="2s", statement_timeout="8s") as pool:
         epoch = await Epochs(pool).current(info.id, info.partitions)
         history = PostgresHistory(pool, epoch.number)
         log = LogRange(pool, epoch.number, history)

@@ -173,6 +173,8 @@ async def test_a_million_subscribes(node: NodeProcess, names: int) -> None:
         code, reason, seen = await flood(client, subscribes(names, 1_000_000 // names))
     # Who goes on sending for long behind the goodbye may have the line cut before it is read.
     assert (code, reason) in ((4429, "Too many messages"), (1006, ""))
+    if code == 1006:
+        return  # what was on its way went with it
     assert seen["subscription_result"] == 1000 - 2, "two are automatic"
     assert 1000 <= seen["too_many_subscriptions"] < 200_000
     assert seen.keys() <= {
