@@ -195,6 +195,7 @@ class WireClient:
     access: str | None
     headers: dict[str, str]
     heard: list[Message] = field(default_factory=list)
+    presence: bool = False
     _socket: ClientConnection | None = None
 
     async def __aenter__(self) -> Self:
@@ -231,14 +232,17 @@ class WireClient:
         await self.socket.send(json.dumps(message) if isinstance(message, dict) else message)
 
     async def next(self) -> Message:
-        """The next message."""
+        """The next message; who comes and goes is only told where `presence` is set."""
         async with asyncio.timeout(WAIT):
-            message: Message = json.loads(await self.socket.recv())
-        self.heard.append(message)
-        return message
+            while True:
+                message: Message = json.loads(await self.socket.recv())
+                self.heard.append(message)
+                if self.presence or message["type"] not in PRESENCE_TYPES:
+                    return message
 
     async def hear(self, type_: str, **fields: object) -> Message:
         """The next message of that type and with these fields; others go by."""
+        self.presence = self.presence or type_ in PRESENCE_TYPES
         while True:
             message = await self.next()
             if message["type"] == type_ and all(message.get(name) == value for name, value in fields.items()):
