@@ -72,13 +72,6 @@ class Presence:
         """A client is gone; nothing happens where it was never admitted. O(1), no I/O."""
         self._held.disconnected(connection_id)
 
-    async def users(self, channel: str) -> Sequence[str]:
-        """Who has a connection, on any node, that is subscribed to the channel; sorted, at most MAX_LISTED.
-
-        Raises Unavailable while the other nodes can't be asked.
-        """
-        return (await self.ask(About(channel=channel))).listed_users
-
     async def ask(self, about: About) -> Total:
         """How many connections, users and channels there are on all nodes. Raises Unavailable."""
         asked = await self._asking.ask(self._outbox.incarnation, about)

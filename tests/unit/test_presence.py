@@ -275,7 +275,7 @@ async def test_an_outage_of_kafka_is_nobodys_end(site: Site) -> None:
     other.disconnect(moved)
     one.connect("bob")
     with pytest.raises(Unavailable, match="asked now"):
-        await one.presence.users("project:p")
+        await one.presence.ask(About(channel="project:p"))
     total = await one.presence.stats(About())
     assert (total.connections, total.users) == (3, 2), "its own two, and one that the other wrote last"
     assert [(node.node, node.answering) for node in total.nodes] == [("node-1", True), ("node-2", False)]
@@ -301,8 +301,8 @@ async def test_what_is_asked_counts_what_is_connected_now(site: Site) -> None:
     total = await one.presence.ask(About())
     assert (total.connections, total.users, total.channels) == (5, 3, 5)
     assert [(node.connections, node.users, node.channels) for node in total.nodes] == [(2, 2, 3), (3, 3, 5)]
-    assert await one.presence.users("project:p") == ["ann", "eve"]
-    assert await other.presence.users("task:none") == []
+    assert (await one.presence.ask(About(channel="project:p"))).listed_users == ["ann", "eve"]
+    assert (await other.presence.ask(About(channel="task:none"))).listed_users == []
     total = await one.presence.ask(About(channel="project:p", without=left_out))
     assert (total.connections, total.users, total.channels) == (2, 1, 1)
     total = await one.presence.ask(About(user="ann"))
