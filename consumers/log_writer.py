@@ -13,6 +13,7 @@ from consumers.runner_loop import run
 from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
+from service.adapters.postgres.fence import FENCED_SESSION
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.log_store import LogStore
 from service.adapters.postgres.pool import open_pool
@@ -30,8 +31,7 @@ async def write_log(settings: Settings) -> None:
     if info is None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
-    # The time-outs free the fence of a writer that was frozen in the middle: between two statements, or in one (COPY).
-    async with open_pool(url, size=2, idle_in_transaction_session_timeout="2s", statement_timeout="8s") as pool:
+    async with open_pool(url, size=2, settings=FENCED_SESSION) as pool:
         epoch = await Epochs(pool).current(info.id, info.partitions)
         sink = LogSink(LogStore(pool, epoch.number), PostgresHistory(pool, epoch.number), settings.look_back)
         await sink.tend()

@@ -14,6 +14,7 @@ from consumers.runner_loop import run
 from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
+from service.adapters.postgres.fence import FENCED_SESSION
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.log_range import LogRange
 from service.adapters.postgres.pool import open_pool
@@ -38,8 +39,7 @@ async def project(settings: Settings) -> None:
     if info is None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
-    # The time-out frees the fence of a projection that was frozen in the middle.
-    async with open_pool(url, size=3, idle_in_transaction_session_timeout="2s", statement_timeout="8s") as pool:
+    async with open_pool(url, size=3, settings=FENCED_SESSION) as pool:
         epoch = await Epochs(pool).current(info.id, info.partitions)
         history = PostgresHistory(pool, epoch.number)
         log = LogRange(pool, epoch.number, history)

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import asyncpg
@@ -14,9 +14,11 @@ from lastseen.record import NewRecord
 from consumers.log_writer import LogSink
 from consumers.reader import Reader
 from service.adapters.kafka.log import KafkaLog
-from service.adapters.postgres.history import PostgresHistory
+from service.adapters.postgres.batches import Batch
+from service.adapters.postgres.fence import ADVANCE, FENCED_SESSION
+from service.adapters.postgres.history import LOG_PROJECTION, PostgresHistory
 from service.adapters.postgres.log_store import LogStore
-from service.adapters.postgres.pool import open_pool
+from service.adapters.postgres.pool import Connection, open_pool
 from service.ports import Epoch, Place
 from tests.events import records_of, task_events
 from tests.integration.conftest import LogWriters, until_written
@@ -100,6 +102,46 @@ async def test_a_writer_that_was_frozen_while_another_took_over_writes_nothing_t
     await until_written(log, sql)
     ledger = await check_ledger(kafka, topic, database, acknowledged=producer.places)
     assert ledger.void == producer.repeated
+
+
+async def test_a_writer_that_was_frozen_in_the_middle_of_a_copy_gives_up_the_fence(
+    database: str, sql: asyncpg.Connection
+) -> None:
+    """The server waits for the rest of a COPY under no time-out of its own: the one who comes next ends that."""
+    async with (
+        open_pool(database, size=1, settings=FENCED_SESSION) as frozen_pool,
+        open_pool(database, size=1, settings=FENCED_SESSION) as pool,
+        frozen_pool.acquire() as frozen,
+        asyncio.TaskGroup() as tasks,
+    ):
+        store = LogStore(pool, 1)
+        await store.next_offsets([0])
+        transaction = frozen.transaction()
+        await transaction.start()
+        assert await frozen.fetch(ADVANCE, LOG_PROJECTION, 1, [0], [0], [5], [5])
+        copying = tasks.create_task(stopped_in_the_middle(frozen))
+        pid = frozen.get_server_pid()
+
+        async def is_in_copy() -> bool:
+            query = "SELECT query LIKE 'COPY %' AND wait_event = 'ClientRead' FROM pg_stat_activity WHERE pid = $1"
+            return bool(await sql.fetchval(query, pid))
+
+        await until(is_in_copy, timeout=10, what="a COPY that waits for its client")
+        async with asyncio.timeout(30):
+            await store.write([Batch(0, 0, 3)])
+        assert await store.next_offsets([0]) == {0: 3}, "nothing of the frozen one's is there"
+        copying.cancel()
+
+
+async def stopped_in_the_middle(connection: Connection) -> None:
+    """Begin to copy, and send nothing more."""
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"1\t"
+        await asyncio.Event().wait()
+
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        await connection.copy_to_table("void", source=source())
 
 
 async def test_postgres_sessions_killed_while_it_writes(

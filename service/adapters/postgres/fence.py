@@ -4,11 +4,17 @@ It is the transaction's first statement: it moves `next_offset` away from where 
 row when anyone has moved it since. So every offset is written once, whoever competes or dies.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.adapters.postgres.pool import Connection
 from service.domain.errors import LastseenError
+
+logger = logging.getLogger(__name__)
+
+FENCED_SESSION: Final[Mapping[str, str]] = {"idle_in_transaction_session_timeout": "2s", "lock_timeout": "3s"}
+"""Settings of a writer's sessions: how long it holds the fence doing nothing, and how long it waits for another's."""
 
 _BEGIN = """
     INSERT INTO projection_offset (projection, epoch, partition)
@@ -34,6 +40,19 @@ ADVANCE = """
 """
 """Projection, epoch, and arrays of the partitions and of where each begins and ends, and what is absent in it."""
 
+# Within COPY the server waits for its client under no time-out of its own (nothing but an end of the session is heeded
+# there), so whoever was frozen in the middle of one would hold the fence for ever.
+_FREE = """
+    SELECT a.pid, pg_terminate_backend(a.pid) FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid()
+    AND a.application_name = current_setting('application_name')
+    AND a.wait_event = 'ClientRead' AND a.xact_start < clock_timestamp() - interval '2 seconds'
+    AND EXISTS (
+        SELECT FROM pg_locks l
+        WHERE l.pid = a.pid AND l.granted AND l.mode = 'RowExclusiveLock' AND l.relation = 'projection_offset'::regclass
+    )
+"""
+
 
 class Fenced(LastseenError):
     """Another writer has moved a partition of the batch; nothing was written. Read `next_offsets` again."""
@@ -57,6 +76,15 @@ async def next_offsets(
     await connection.execute(_BEGIN, projection, epoch, list(partitions))
     rows = await connection.fetch(_NEXT, projection, epoch, list(partitions))
     return {row["partition"]: row["next_offset"] for row in rows}
+
+
+async def free_fence(connection: Connection) -> None:
+    """End the sessions that hold the fence and wait for their writer, which seems to be frozen.
+
+    It finds what it was writing rolled back, and begins anew; one that is only slow does too, and loses nothing.
+    """
+    for row in await connection.fetch(_FREE):
+        logger.warning("ended the session %d of a writer that holds the fence and does not go on", row["pid"])
 
 
 def check_moved(who: str, ranges: Sequence[Range], moved: Collection[int]) -> None:

@@ -16,7 +16,7 @@ from service.adapters.postgres.batches import (
     void_row,
 )
 from service.adapters.postgres.days import ensure_days
-from service.adapters.postgres.fence import ADVANCE, check_moved, next_offsets
+from service.adapters.postgres.fence import ADVANCE, check_moved, free_fence, next_offsets
 from service.adapters.postgres.history import LOG_PROJECTION
 from service.adapters.postgres.pool import Connection, answering
 from service.adapters.postgres.rows import LOG_COLUMNS, row_of
@@ -55,8 +55,8 @@ _REFUSALS = (
 """Errors that are a row's own fault: another try, or another writer, would meet them again."""
 
 
-TRIES = 3
-"""Once for a missing day, once for refused records."""
+TRIES = 4
+"""Once for a missing day, once for refused records, once for a fence that somebody frozen holds."""
 
 
 class LogStore:
@@ -91,9 +91,12 @@ class LogStore:
                 for _ in range(TRIES):
                     try:
                         return await self._write(connection, batches)
+                    except asyncpg.LockNotAvailableError as error:
+                        refusal: Exception = error
+                        await free_fence(connection)
                     except _REFUSALS as error:
                         refusal = error
-                    await self._mend(connection, batches, refusal)
+                        await self._mend(connection, batches, error)
                 raise refusal
 
     async def write_hole(self, partition: int, first: int, next_: int, reason: str) -> None:

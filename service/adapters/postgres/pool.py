@@ -1,7 +1,8 @@
 """Connections to Postgres, and its errors as the service's own."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import TypeAlias
 
 import asyncpg
@@ -22,7 +23,9 @@ _NO_SUCH_TABLE = "42P01"
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, size: int = 8, seconds: float = 15.0, **settings: str) -> AsyncIterator[asyncpg.Pool]:
+async def open_pool(
+    url: str, *, size: int = 8, seconds: float = 15.0, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[asyncpg.Pool]:
     """Up to `size` connections, made when needed, so that the database may be away at first.
 
     `seconds` bounds each statement; `settings` are the server's, for these connections.
