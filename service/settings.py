@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     """Offsets per partition that a node reads back when it starts."""
     high_water_bytes: int = Field(default=256 * 1024, ge=1024)
     """What may wait in a connection before its subscriptions fall behind."""
+    history_reads: int = Field(default=4, ge=1)
+    """Pages of the Postgres log that a node reads at once; further ones wait, and readers take turns."""
     direct_writes: bool = True
     """Whether frames go to the server's transport as they are; else through ASGI, as on any other server."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)

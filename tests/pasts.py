@@ -12,6 +12,7 @@ from service.domain.window import Window
 from service.node.event_history import EventHistory
 from service.node.head import Head
 from service.node.replay import Replay
+from service.node.sources import Sources
 from service.ports import Epoch
 from tests.events import task_events
 
@@ -29,8 +30,9 @@ class Past:
         self.copied = MemoryHistory(self.log, LOOK_BACK)
         self.window = Window(dict.fromkeys(range(partitions), 0), window_bytes)
         self.head = Head(self.window, "e")
-        self.replay = Replay(self.window, self.head, self.log, self.copied, Epoch(1, "e", partitions), LOOK_BACK)
-        self.history = EventHistory(self.window, self.head, self.replay, self.log, self.copied, 0.2)
+        sources = Sources(self.log, self.copied, 4)
+        self.replay = Replay(self.window, self.head, sources, Epoch(1, "e", partitions), LOOK_BACK)
+        self.history = EventHistory(self.window, self.head, self.replay, sources, 0.2)
         self.records: list[Record] = []
         """All that are not void, in the order of appending."""
         self._look_backs = [LookBack(LOOK_BACK) for _ in range(partitions)]

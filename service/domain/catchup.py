@@ -1,8 +1,9 @@
 """Which source serves what a catching-up subscription wants next of one partition.
 
 Newest first: the node's window, Postgres, Kafka. The plan is made anew before every page, so it does not
-matter what moved meanwhile: the window slides, the log writer lags, retention passes, Postgres goes away.
-`after` is the last offset seen.
+matter what moved meanwhile: the window slides, the log writer lags, retention passes, Postgres or Kafka goes away.
+`after` is the last offset seen. Of a Kafka that does not answer the bounds that it had last are known, and hold from
+below: what it did not hold then it has not got back.
 """
 
 from dataclasses import dataclass
@@ -43,13 +44,27 @@ class NeedsHistory:
     """Kafka no longer holds it, and Postgres, which may, does not answer."""
 
 
-Step = FromWindow | FromHistory | FromLog | Missing | NeedsHistory
+@dataclass(frozen=True, slots=True)
+class NeedsLog:
+    """Postgres does not hold it, or does not answer, and Kafka, which may hold it, does not answer."""
 
 
-def plan(after: int, window_first: int, log: Bounds, history: Coverage | None, *, history_known: bool) -> Step:
+Step = FromWindow | FromHistory | FromLog | Missing | NeedsHistory | NeedsLog
+
+
+def plan(
+    after: int,
+    window_first: int,
+    log: Bounds | None,
+    history: Coverage | None,
+    *,
+    log_known: bool = True,
+    history_known: bool = True,
+) -> Step:
     """The next step of one partition.
 
-    `history` is None where nothing of the partition has been copied yet; `history_known` is False while
+    `log` is what Kafka holds or, where `log_known` is False because it does not answer, held when it did (None: it
+    never did). `history` is None where nothing of the partition has been copied yet; `history_known` is False while
     Postgres does not answer. The log writer's holes are `lost` only where Kafka lacks them too.
     """
     wanted = after + 1
@@ -60,6 +75,8 @@ def plan(after: int, window_first: int, log: Bounds, history: Coverage | None, *
     if history is not None and history.first <= wanted < history.next and history.hole_at(wanted) is None:
         ends = [history.next, window_first, *(hole[0] for hole in history.holes if hole[0] > wanted)]
         return FromHistory(min(ends) - 1)
+    if log is None or (not log_known and wanted >= log.first):
+        return NeedsLog()
     if log.first <= wanted < log.next:
         ends = [log.next, window_first]
         if history is not None and history.first > wanted:
@@ -76,12 +93,25 @@ def plan(after: int, window_first: int, log: Bounds, history: Coverage | None, *
     return Missing(min(start for start in starts if start > wanted) - 1, "lost" if hole else "retention")
 
 
-def earliest(window_first: int, log: Bounds, history: Coverage | None, *, history_known: bool) -> int | None:
-    """The position before everything held of a partition; None while only Postgres could tell."""
-    if window_first == 0 or log.first == 0:
+def earliest(
+    window_first: int,
+    log: Bounds | None,
+    history: Coverage | None,
+    *,
+    history_known: bool = True,
+) -> int | NeedsHistory | NeedsLog:
+    """The position before everything held of a partition, or who would have to tell; the arguments are as in `plan`.
+
+    By bounds that Kafka had before it may lie too low, never too high: what is gone is found when it is asked for.
+    """
+    if window_first == 0 or (log is not None and log.first == 0):
         return -1
     if not history_known:
-        return None
+        return NeedsHistory()
+    if history is not None and history.first == 0 and history.next > 0 and history.hole_at(0) is None:
+        return -1
+    if log is None:
+        return NeedsLog()
     starts = [log.first, window_first]
     if history is not None and history.next > history.first:
         hole = history.hole_at(history.first)

@@ -6,7 +6,7 @@ As `catchup.plan` it is made anew before every page. `upto` is the highest offse
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from service.domain.catchup import NeedsHistory
+from service.domain.catchup import NeedsHistory, NeedsLog
 from service.domain.ranges import Bounds, Coverage
 
 
@@ -40,10 +40,18 @@ class NothingBelow:
     """Nobody holds `upto` or anything below it."""
 
 
-StepBack = Stretch | MissingBelow | NothingBelow | NeedsHistory
+StepBack = Stretch | MissingBelow | NothingBelow | NeedsHistory | NeedsLog
 
 
-def plan_back(upto: int, window_first: int, log: Bounds, history: Coverage | None, *, history_known: bool) -> StepBack:
+def plan_back(
+    upto: int,
+    window_first: int,
+    log: Bounds | None,
+    history: Coverage | None,
+    *,
+    log_known: bool = True,
+    history_known: bool = True,
+) -> StepBack:
     """The next step back of one partition; the arguments are those of `catchup.plan`."""
     if upto < 0:
         return NothingBelow()
@@ -55,6 +63,8 @@ def plan_back(upto: int, window_first: int, log: Bounds, history: Coverage | Non
     if history is not None and history.first <= upto < history.next and hole is None:
         ends = [history.first, *(end for _, end in history.holes if end <= upto)]
         return Stretch(Source.HISTORY, max(ends))
+    if log is None or (not log_known and upto >= log.first):
+        return NeedsLog()
     if log.first <= upto < log.next:
         starts = [log.first]
         if hole is not None:

@@ -14,7 +14,8 @@ from service.domain.records import Record
 from service.domain.rights import Change
 from service.node.head import Head
 from service.node.rights import KnownRights
-from service.ports import EventLog, Verdict
+from service.node.sources import Sources
+from service.ports import Verdict
 
 BY_THE_LOG: Final = ("project:", "task:")
 """How the names of channels begin whose rights the log gives and takes."""
@@ -29,11 +30,11 @@ class LogAccess:
     """
 
     def __init__(
-        self, known: KnownRights, head: Head, log: EventLog, *, settle_seconds: float, trust_claims: bool
+        self, known: KnownRights, head: Head, sources: Sources, *, settle_seconds: float, trust_claims: bool
     ) -> None:
         self._known = known
         self._head = head
-        self._log = log
+        self._sources = sources
         self._settle_seconds = settle_seconds
         self._trust_claims = trust_claims
 
@@ -118,7 +119,7 @@ class LogAccess:
         """Wait until nothing that the log holds now is unknown here."""
         try:
             async with asyncio.timeout(self._settle_seconds):
-                bounds = await self._log.bounds()
+                bounds = await self._sources.bounds()
                 await self._head.passed({partition: held.next - 1 for partition, held in bounds.items()})
         except TimeoutError:
             return Unavailable("this node is behind the log and can't judge yet: try again")

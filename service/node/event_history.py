@@ -20,7 +20,7 @@ from service.node.going_forward import ascending
 from service.node.head import Head
 from service.node.past import Range, Wanted, offsets_at, starts_at
 from service.node.replay import Lost, Page, Replay
-from service.ports import EventLog, History
+from service.node.sources import Sources
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends with the record that brings its values to this."""
@@ -55,14 +55,11 @@ class HistoryAnswer:
 class EventHistory:
     """Reads the past of one log. Every call raises HistoryUnavailable or LogUnavailable where it can't be told now."""
 
-    def __init__(
-        self, window: Window, head: Head, replay: Replay, log: EventLog, history: History, settle_seconds: float
-    ) -> None:
+    def __init__(self, window: Window, head: Head, replay: Replay, sources: Sources, settle_seconds: float) -> None:
         self._window = window
         self._head = head
         self._replay = replay
-        self._log = log
-        self._history = history
+        self._sources = sources
         self._settle_seconds = settle_seconds
 
     async def forward(self, wanted: Wanted, range_: Range, limit: int) -> HistoryAnswer:
@@ -118,7 +115,7 @@ class EventHistory:
         if range_.since_ms is not None:
             bottom = _next((await self.since(range_.since_ms)).offsets)
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
-        descent = Descent(self._window, self._replay, self._history, wanted, top, bottom, deadline)
+        descent = Descent(self._window, self._replay, self._sources, wanted, top, bottom, deadline)
         records: list[Record] = []
         size = 0
         while len(records) < limit and size < PAGE_BYTES:
@@ -170,7 +167,7 @@ class EventHistory:
         earliest = (await self._replay.begin(EARLIEST)).cursor
         top = self._window.heads()
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
-        descent = Descent(self._window, self._replay, self._history, wanted, top, _next(earliest), deadline)
+        descent = Descent(self._window, self._replay, self._sources, wanted, top, _next(earliest), deadline)
         for _ in range(count):
             if await descent.take() is None:
                 break
@@ -203,11 +200,11 @@ class EventHistory:
         """Give the tail a moment to come as far as the log is; where it does not, the watermark says so."""
         with suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(self._settle_seconds):
-                ends = {p: held.next - 1 for p, held in (await self._log.bounds()).items()}
+                ends = {p: held.next - 1 for p, held in (await self._sources.bounds()).items()}
                 await self._head.passed(ends)
 
     async def _offsets_at(self, ms: int) -> dict[int, int | None]:
-        return await offsets_at(self._log, self._history, ms)
+        return await offsets_at(self._sources, ms, _next(self._window.heads()))
 
     def _gap(self, before: Gap | None, requested: Mapping[int, int], earliest: Mapping[int, int], reason: str) -> Gap:
         """A gap, joined to one that was found just before it."""

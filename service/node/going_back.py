@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from service.domain.catchup import NeedsHistory, earliest
-from service.domain.errors import HistoryUnavailable
+from service.domain.catchup import NeedsHistory, NeedsLog, earliest
+from service.domain.errors import HistoryUnavailable, LogUnavailable
 from service.domain.going_back import MissingBelow, NothingBelow, Source, StepBack, Stretch, plan_back
 from service.domain.records import Record
 from service.domain.window import Window
 from service.node.past import Wanted
-from service.node.replay import Held, Replay
-from service.ports import History
+from service.node.replay import Replay
+from service.node.sources import Held, Sources
 
 _AT_ONCE: Final = 240
 """Records that are read ahead, over all partitions that have to be asked."""
@@ -32,7 +32,7 @@ class Descent:
         self,
         window: Window,
         replay: Replay,
-        history: History,
+        sources: Sources,
         wanted: Wanted,
         top: Mapping[int, int],
         bottom: Mapping[int, int],
@@ -40,7 +40,7 @@ class Descent:
     ) -> None:
         self._window = window
         self._replay = replay
-        self._history = history
+        self._sources = sources
         self._wanted = wanted
         self._bottom = bottom
         self._top = top
@@ -77,7 +77,7 @@ class Descent:
         """Find out whether it is over, where the next call of `take` would have to."""
         below = [p for p, upto in self._unread.items() if upto < self._window.first(p)]
         if len(below) == len(self._unread) > 0 and not any(self._ahead.values()):
-            held = await self._replay.held()
+            held = await self._sources.held()
             for partition in below:
                 if isinstance(self._plan(partition, held), NothingBelow):
                     del self._unread[partition]
@@ -98,10 +98,12 @@ class Descent:
         if not older:
             await asyncio.sleep(0)
             return
-        held = await self._replay.held()
+        held = await self._sources.held()
         steps = {partition: self._plan(partition, held) for partition in older}
         if any(isinstance(step, NeedsHistory) for step in steps.values()):
             raise HistoryUnavailable("Kafka no longer holds all that is asked for, and Postgres does not answer")
+        if any(isinstance(step, NeedsLog) for step in steps.values()):
+            raise LogUnavailable("Postgres does not hold all that is asked for, and Kafka does not answer")
         self._find_missing(steps, held)
         if self.missing is not None:
             return
@@ -136,17 +138,16 @@ class Descent:
             self._drop_done()
 
     def _earliest(self, partition: int, held: Held) -> int:
-        history = held.history.get(partition)
-        found = earliest(self._window.first(partition), held.log[partition], history, history_known=True)
-        return -1 if found is None else found
+        found = earliest(self._window.first(partition), held.log.get(partition), held.history.get(partition))
+        return found if isinstance(found, int) else -1
 
     async def _read_copied(self, down_to: Mapping[int, int]) -> None:
         upto = {p: self._unread[p] for p in down_to}
         lowest = {p: max(offset, self._bottom[p]) for p, offset in down_to.items()}
         wanted = self._wanted
-        page = await self._history.page_back(wanted.channels, upto, lowest, _share(upto), wanted.types)
+        page = await self._sources.page_back(wanted.who, wanted.channels, upto, lowest, _share(upto), wanted.types)
         # A day that was dropped meanwhile is missing from the page: then it is planned anew.
-        coverage = await self._history.coverage()
+        coverage = (await self._sources.copied())["history"]
         if all(p in coverage and coverage[p].first <= served for p, served in page.served.items()):
             for partition, served in page.served.items():
                 self._took(partition, [r for r in page.records if r.partition == partition], served)
@@ -175,8 +176,9 @@ class Descent:
         return plan_back(
             self._unread[partition],
             self._window.first(partition),
-            held.log[partition],
+            held.log.get(partition),
             held.history.get(partition),
+            log_known=held.log_known,
             history_known=held.history_known,
         )
 

@@ -25,7 +25,7 @@ async def ascending(
     behind = {p: offset for p, offset in cursor.items() if offset < upto[p]}
     group = CatchUp(behind, asked=True, channels=dict.fromkeys(wanted.channels, behind))
     while group.cursor:
-        async with aclosing(replay.pages(group, wanted.types)) as pages:
+        async with aclosing(replay.pages(group, wanted.types, who=wanted.who)) as pages:
             async for page in pages:
                 part = _within(page, wanted, upto, group.cursor)
                 yield part

@@ -33,6 +33,7 @@ from service.node.pull import Puller
 from service.node.replay import Replay
 from service.node.rights import KnownRights
 from service.node.services import Services
+from service.node.sources import Sources
 from service.node.tail import Start, Tail, find_start
 from service.ports import Epoch
 from service.settings import Settings
@@ -50,7 +51,8 @@ class Node:
     def __init__(
         self, settings: Settings, outside: Outside, epoch: Epoch, start: Start, tasks: asyncio.TaskGroup
     ) -> None:
-        log, history, clock = outside.log, outside.history, outside.clock
+        log, clock = outside.log, outside.clock
+        sources = Sources(log, outside.history, settings.history_reads)
         window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
         self.patience = Patience(tasks)
@@ -59,13 +61,13 @@ class Node:
         by_the_log = LogAccess(
             rights,
             head,
-            log,
+            sources,
             settle_seconds=settings.settle_seconds,
             trust_claims=settings.trust_project_claims,
         )
         connections = Connections(rights.watched, rights.unwatched)
         fanout: Fanout[Connection] = Fanout()
-        replay = Replay(window, head, log, history, epoch, settings.look_back)
+        replay = Replay(window, head, sources, epoch, settings.look_back)
         cursors = CursorKeeper(outside.cursors)
         access = outside.authority(by_the_log)
         commander = Commander(outside.commands, access, rights, clock, settings)
@@ -84,11 +86,11 @@ class Node:
             heartbeat=Heartbeat(settings, clock, head),
             fanout=fanout,
             replay=replay,
-            history=EventHistory(window, head, replay, log, history, settings.settle_seconds),
+            history=EventHistory(window, head, replay, sources, settings.settle_seconds),
             access=access,
             rights=rights,
             cursors=cursors,
-            offline=OfflineMessages(cursors, replay, log, history, window, head, clock, self.patience),
+            offline=OfflineMessages(cursors, replay, sources, window, head, clock, self.patience),
             patience=self.patience,
             commands=self.commands,
             presence=Presence(settings, outside.presence, log, connections, clock),

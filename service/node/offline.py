@@ -13,7 +13,8 @@ from service.node.head import Head
 from service.node.past import offsets_at
 from service.node.patience import Patience
 from service.node.replay import Beginning, Replay
-from service.ports import Clock, CursorKey, EventLog, History
+from service.node.sources import Sources
+from service.ports import Clock, CursorKey
 
 _SECONDS: Final = 2.0
 """How long the greeting may wait for it."""
@@ -35,18 +36,16 @@ class OfflineMessages:
         self,
         cursors: CursorKeeper,
         replay: Replay,
-        log: EventLog,
-        history: History,
+        sources: Sources,
         window: Window,
         head: Head,
         clock: Clock,
         patience: Patience,
     ) -> None:
         self._patience = patience
-        self._log = log
         self._cursors = cursors
         self._replay = replay
-        self._history = history
+        self._sources = sources
         self._window = window
         self._head = head
         self._clock = clock
@@ -78,7 +77,7 @@ class OfflineMessages:
             return {}  # the window holds everything, and each record says its time
         if not self._floor or since_ms - self._floor_ms > _KEPT_MS:
             heads = self._window.heads()
-            found = await offsets_at(self._log, self._history, since_ms)
+            found = await offsets_at(self._sources, since_ms, {p: head + 1 for p, head in heads.items()})
             self._floor = {p: heads[p] if offset is None else offset - 1 for p, offset in found.items()}
             self._floor_ms = since_ms
         return self._floor

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from lastseen.positions import Position
 
+from service.domain.errors import LogUnavailable
 from service.domain.records import Record
-from service.ports import EventLog, History
+from service.node.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Wanted:
     types: frozenset[str] = frozenset()
     contradicts: Callable[[Record], bool] | None = None
     """Which records do not count for their task's channel."""
+    who: str = ""
+    """The user who reads, and takes turns with others at the history."""
 
     def matches(self, record: Record) -> bool:
         """Whether a record is wanted."""
@@ -42,13 +45,18 @@ class Range:
     until_ms: int | None = None
 
 
-async def offsets_at(log: EventLog, history: History, ms: int) -> dict[int, int | None]:
+async def offsets_at(sources: Sources, ms: int, read: Mapping[int, int]) -> dict[int, int | None]:
     """Per partition the first offset held at which the running maximum of appending times reaches `ms`.
 
-    None where it has not been reached yet. Raises LogUnavailable, HistoryUnavailable.
+    None where it has not been reached yet. While Kafka is away Postgres tells, where it has all that this node has
+    read: up to the offsets `read` (exclusive). Raises LogUnavailable, HistoryUnavailable.
     """
-    in_log, of_log = await asyncio.gather(log.offsets_at(ms), log.offsets_at(0))
-    bounds = await log.bounds()
+    log, history = sources.log, sources.history
+    try:
+        bounds = await sources.bounds()
+        in_log, of_log = await asyncio.gather(log.offsets_at(ms), log.offsets_at(0))
+    except LogUnavailable:
+        return await _copied_at(sources, ms, read)
     # Where all that Kafka still holds is of that time or later, it may have been reached before.
     asked = {p for p, held in bounds.items() if held.first > 0 and in_log[p] == of_log[p]}
     before = await history.offsets_at(ms) if asked else {}
@@ -56,6 +64,15 @@ async def offsets_at(log: EventLog, history: History, ms: int) -> dict[int, int 
     return {
         p: min((at for at in (found, before.get(p)) if at is not None), default=None) for p, found in in_log.items()
     }
+
+
+async def _copied_at(sources: Sources, ms: int, read: Mapping[int, int]) -> dict[int, int | None]:
+    """The same by Postgres alone."""
+    found = await sources.history.offsets_at(ms)
+    coverage = await sources.history.coverage()
+    if any(p not in found and next_ > (coverage[p].next if p in coverage else 0) for p, next_ in read.items()):
+        raise LogUnavailable("Postgres has yet to copy what tells where that time lies, and Kafka does not answer")
+    return {p: found.get(p) for p in read}
 
 
 def starts_at(offsets: Mapping[int, int | None], ends: Mapping[int, int]) -> dict[int, int]:

@@ -79,9 +79,13 @@ class Puller:
 
     async def _older(self, connection: Connection, group: CatchUp, turn: asyncio.Lock) -> None:
         """Serve what the window no longer holds."""
-        async with aclosing(connection.node.replay.pages(group)) as pages:
+        user = connection.identity.user_id
+        is_quick = True
+        replay = connection.node.replay.pages(group, who=user, is_quick=lambda: is_quick)
+        async with aclosing(replay) as pages:
             while True:
                 async with turn:
+                    is_quick = connection.has_room
                     await connection.room()
                     page = await anext(pages, None)
                     if page is None or _is_over(connection, group):

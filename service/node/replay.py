@@ -1,26 +1,28 @@
 """Replays: the records that a catching-up subscription wants and the window no longer holds."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, NamedTuple
 
 from lastseen.positions import Position
 
-from service.domain.catchup import FromHistory, FromLog, Missing, NeedsHistory, Step, earliest, plan
+from service.domain.catchup import FromHistory, FromLog, Missing, NeedsHistory, NeedsLog, Step, earliest, plan
 from service.domain.duplicates import LookBack
-from service.domain.errors import HistoryUnavailable, Unavailable, Unreadable
-from service.domain.ranges import Bounds, Coverage
+from service.domain.errors import HistoryUnavailable, LogUnavailable, Unavailable, Unreadable
+from service.domain.ranges import Coverage
 from service.domain.records import Record, read_record
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
 from service.node.head import Head
-from service.ports import Epoch, EventLog, History
+from service.node.read_ahead import ReadAhead
+from service.node.sources import Held, Sources
+from service.ports import Epoch, HistoryPage
 
 _FIRST_PAGE: Final = 100
 _LONGEST_PAGE: Final = 1_000
-_PAGE_BYTES: Final = 1024 * 1024
+_PAGE_BYTES: Final = 384 * 1024
 """What a page is meant to hold: the number of records asked for follows their size."""
 
 
@@ -60,15 +62,19 @@ class Beginning:
     cursor: Mapping[int, int]
 
 
-class Held(NamedTuple):
-    """What Kafka and Postgres hold of each partition, as far as they can be asked."""
+class _Part(NamedTuple):
+    """What to read of the history. Offline messages are read for themselves, up to where they end."""
 
-    log: Mapping[int, Bounds]
-    history: Mapping[int, Coverage]
-    history_known: bool
+    channels: tuple[str, ...]
+    after: tuple[tuple[int, int], ...]
+    limit: int
+    offline_upto: tuple[tuple[int, int], ...] | None
 
 
-class _Copied(TypedDict):
+class _Read(NamedTuple):
+    """A page, and what the history held once it was read."""
+
+    page: HistoryPage
     history: Mapping[int, Coverage]
     history_known: bool
 
@@ -76,13 +82,10 @@ class _Copied(TypedDict):
 class Replay:
     """Reads from Postgres and Kafka, by the plan of `domain.catchup`."""
 
-    def __init__(
-        self, window: Window, head: Head, log: EventLog, history: History, epoch: Epoch, look_back: int
-    ) -> None:
+    def __init__(self, window: Window, head: Head, sources: Sources, epoch: Epoch, look_back: int) -> None:
         self._window = window
         self._head = head
-        self._log = log
-        self._history = history
+        self._sources = sources
         self._epoch = epoch
         self._look_back = look_back
 
@@ -93,7 +96,7 @@ class Replay:
         """
         if position.epoch != self._epoch.name or not self._ahead(position.offsets):
             return
-        bounds = await self._log.bounds()
+        bounds = await self._sources.bounds()
         ends = {p: position.offsets[p] for p in self._ahead(position.offsets) if position.offsets[p] < bounds[p].next}
         try:
             async with asyncio.timeout(seconds):
@@ -118,7 +121,7 @@ class Replay:
         asked = Position(self._epoch.name, dict(cursor)).token
         ahead = self._ahead(known)
         if ahead:
-            bounds = await self._log.bounds()
+            bounds = await self._sources.bounds()
             if any(known[p] >= bounds[p].next for p in ahead):
                 # Offsets that never were in this log, or that it has lost: they mean nothing here.
                 cursor = await self._earliest(window.partitions)
@@ -129,60 +132,104 @@ class Replay:
             cursor = dict(missing.earliest)
         return Beginning(asked, lost, cursor)
 
-    async def pages(self, group: CatchUp, types: Collection[str] = ()) -> AsyncGenerator[Page | Lost, None]:
+    async def pages(
+        self,
+        group: CatchUp,
+        types: Collection[str] = (),
+        *,
+        who: str = "",
+        is_quick: Callable[[], bool] = lambda: False,
+    ) -> AsyncGenerator[Page | Lost, None]:
         """What lies between the group's cursor and the window, page by page, until the window holds the rest.
 
-        With `types`, records of others may be left out.
+        With `types`, records of others may be left out. `who` takes turns with others at reading the history; while
+        `is_quick`, the next page is read before it is asked for.
 
-        Whoever iterates moves the cursor by each page before asking for the next.
+        Whoever iterates moves the cursor by each page before asking for the next. Raises HistoryUnavailable,
+        LogUnavailable where only the one or the other could go on.
         """
         held: Held | None = None
         is_fresh = False
         limit = _FIRST_PAGE
-        while behind := self._behind(group.cursor):
-            if held is None:
-                held, is_fresh = await self.held(), True
-            steps = {p: self._plan(p, group.cursor[p], held) for p in behind}
-            upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
-            if len(upto) < len(steps) and not is_fresh:
-                held = None
-                continue
-            if any(isinstance(step, NeedsHistory) for step in steps.values()):
-                raise _history_needed()
-            if any(isinstance(step, Missing) for step in steps.values()):
-                yield _lost(group.cursor, steps)
-                continue
-            if upto:
-                if not group.channels:
-                    return  # whoever it was for has left meanwhile
-                upto, offline = self._offline_part(group, upto)
-                after = {p: group.cursor[p] for p in upto}
-                channels = [group.offline.channel] if offline and group.offline is not None else list(group.channels)
-                page = await self._history.page(channels, after, upto, limit, types, offline=offline)
-                # A day that was dropped meanwhile is missing from the page: then it is planned anew.
-                held, is_fresh = held._replace(**await self._copied()), False
-                if all(isinstance(self._plan(p, offset, held), FromHistory) for p, offset in after.items()):
-                    limit = _next_limit(page.records) or limit
-                    yield Page(page.records, page.served)
-                continue
-            log_held, held = held, None
-            for partition, step in steps.items():
-                if isinstance(step, FromLog):
-                    async with aclosing(self.logged(group.cursor[partition], partition, step.upto, log_held)) as pages:
-                        async for logged in pages:
-                            yield logged
-                    break
+        ahead: ReadAhead[_Part, _Read] = ReadAhead()
+        async with ahead:
+            while behind := self._behind(group.cursor):
+                if held is None:
+                    held, is_fresh = await self._sources.held(), True
+                steps = {p: self._plan(p, group.cursor[p], held) for p in behind}
+                upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
+                if len(upto) < len(steps) and not is_fresh:
+                    held = None
+                    continue
+                if any(isinstance(step, Missing) for step in steps.values()):
+                    yield _lost(group.cursor, steps)
+                    continue
+                if upto:
+                    if not group.channels:
+                        return  # whoever it was for has left meanwhile
+                    part = self._part(group, group.cursor, upto, limit)
+                    read = await ahead.take(part) or await self._read(who, part, upto, types)
+                    # A day that was dropped meanwhile is missing from the page: then it is planned anew.
+                    held, is_fresh = held._replace(history=read.history, history_known=read.history_known), False
+                    if not all(isinstance(self._plan(p, offset, held), FromHistory) for p, offset in part.after):
+                        continue
+                    limit = _next_limit(read.page.records) or limit
+                    if is_quick() and len(read.page.records) >= part.limit > _FIRST_PAGE:
+                        self._begin_next(ahead, group, held, read.page.served, limit, who, types)
+                    yield Page(read.page.records, read.page.served)
+                    continue
+                log_held, held = held, None
+                for partition, step in steps.items():
+                    if isinstance(step, FromLog):
+                        logged = self.logged(group.cursor[partition], partition, step.upto, log_held)
+                        async with aclosing(logged) as pages:
+                            async for page in pages:
+                                yield page
+                        break
+                else:
+                    raise _needed(steps.values())
+
+    async def _read(self, who: str, part: "_Part", upto: Mapping[int, int], types: Collection[str]) -> "_Read":
+        """A page of the history, and what it holds behind that."""
+        page = await self._sources.page(
+            who, part.channels, dict(part.after), upto, part.limit, types, offline=part.offline_upto is not None
+        )
+        return _Read(page, **await self._sources.copied())
+
+    def _begin_next(
+        self,
+        ahead: ReadAhead["_Part", "_Read"],
+        group: CatchUp,
+        held: Held,
+        served: Mapping[int, int],
+        limit: int,
+        who: str,
+        types: Collection[str],
+    ) -> None:
+        """Read on behind a page that is yet to be taken, where that comes from the history alone."""
+        cursor = {p: max(offset, served.get(p, offset)) for p, offset in group.cursor.items()}
+        steps = {p: self._plan(p, cursor[p], held) for p in self._behind(cursor)}
+        upto = {p: step.upto for p, step in steps.items() if isinstance(step, FromHistory)}
+        if upto and len(upto) == len(steps):
+            part = self._part(group, cursor, upto, limit)
+            ahead.begin(part, self._read(who, part, upto, types))
 
     @staticmethod
-    def _offline_part(group: CatchUp, upto: Mapping[int, int]) -> tuple[dict[int, int], bool]:
-        """What to read first where offline messages come before the rest: and whether it is those alone."""
+    def _part(group: CatchUp, cursor: Mapping[int, int], upto: dict[int, int], limit: int) -> "_Part":
+        """What to read next; `upto` is lowered to the end of what comes first.
+
+        Offline messages come before the rest: below its head at the connect the group has nothing but them.
+        """
         offline = group.offline
-        if offline is None or offline.channel not in group.channels:
-            return dict(upto), False
-        before = {p: min(end, offline.upto.get(p, -1)) for p, end in upto.items()}
-        before = {p: end for p, end in before.items() if group.cursor[p] < end}
-        # Below its head at the connect the group has nothing but the user's channel.
-        return (before, True) if before else (dict(upto), False)
+        if offline is not None and offline.channel in group.channels:
+            before = {p: min(end, offline.upto.get(p, -1)) for p, end in upto.items()}
+            before = {p: end for p, end in before.items() if cursor[p] < end}
+            if before:
+                upto.clear()
+                upto.update(before)
+                after = tuple((p, cursor[p]) for p in before)
+                return _Part((offline.channel,), after, limit, tuple(before.items()))
+        return _Part(tuple(group.channels), tuple((p, cursor[p]) for p in upto), limit, None)
 
     def _behind(self, cursor: Mapping[int, int]) -> list[int]:
         return [p for p, after in cursor.items() if after + 1 < self._window.first(p)]
@@ -191,44 +238,35 @@ class Replay:
         behind = self._behind(cursor)
         if not behind:
             return None
-        held = await self.held()
+        held = await self._sources.held()
         steps = {p: self._plan(p, cursor[p], held) for p in behind}
-        if any(isinstance(step, NeedsHistory) for step in steps.values()):
-            raise _history_needed()
-        return _lost(cursor, steps) if any(isinstance(step, Missing) for step in steps.values()) else None
+        if any(isinstance(step, Missing) for step in steps.values()):
+            return _lost(cursor, steps)
+        if any(isinstance(step, NeedsHistory | NeedsLog) for step in steps.values()):
+            raise _needed(steps.values())
+        return None
 
     def _plan(self, partition: int, after: int, held: Held) -> Step:
         return plan(
             after,
             self._window.first(partition),
-            held.log[partition],
+            held.log.get(partition),
             held.history.get(partition),
+            log_known=held.log_known,
             history_known=held.history_known,
         )
-
-    async def held(self) -> Held:
-        """What is held now. Raises LogUnavailable."""
-        # Kafka first: what its retention drops meanwhile has been copied by the time Postgres is asked, so it is
-        # seen in one of the two. The other way round it could be in neither, and a gap be told that is none.
-        bounds = await self._log.bounds()
-        return Held(log=bounds, **await self._copied())
-
-    async def _copied(self) -> "_Copied":
-        try:
-            return {"history": await self._history.coverage(), "history_known": True}
-        except HistoryUnavailable:
-            return {"history": {}, "history_known": False}
 
     async def _earliest(self, partitions: Iterable[int]) -> dict[int, int]:
         wanted = list(partitions)
         if all(self._window.first(p) == 0 for p in wanted):
             return dict.fromkeys(wanted, -1)
-        held = await self.held()
+        held = await self._sources.held()
         found = {}
         for p in wanted:
-            start = earliest(self._window.first(p), held.log[p], held.history.get(p), history_known=held.history_known)
-            if start is None:
-                raise _history_needed()
+            log, history = held.log.get(p), held.history.get(p)
+            start = earliest(self._window.first(p), log, history, history_known=held.history_known)
+            if not isinstance(start, int):
+                raise _needed([start])
             found[p] = start
         return found
 
@@ -241,11 +279,11 @@ class Replay:
         start = max(first, after + 1 - self._look_back)
         if coverage is not None:
             start = max(start, min(after + 1, coverage.next))
-            for entry in await self._history.look_back(partition, start - self._look_back, start):
+            for entry in await self._sources.history.look_back(partition, start - self._look_back, start):
                 look_back.load(entry)
         elif not held.history_known and start == first > max(after + 1 - self._look_back, 0):
-            raise _history_needed()
-        async with aclosing(self._log.read(partition, start, upto + 1)) as batches:
+            raise _needed([NeedsHistory()])
+        async with aclosing(self._sources.log.read(partition, start, upto + 1)) as batches:
             async for batch in batches:
                 records: list[Record] = []
                 for raw in batch.records:
@@ -274,5 +312,9 @@ def _lost(cursor: Mapping[int, int], steps: Mapping[int, Step]) -> Lost:
     return Lost({**cursor, **{p: step.earliest for p, step in missing.items()}}, reason)
 
 
-def _history_needed() -> HistoryUnavailable:
-    return HistoryUnavailable("Kafka no longer holds all that is needed, and Postgres does not answer", retry_after=5.0)
+def _needed(steps: Iterable[object]) -> Unavailable:
+    """Who has to be waited for, where nothing can be read before."""
+    if any(isinstance(step, NeedsHistory) for step in steps):
+        problem = "Kafka no longer holds all that is needed, and Postgres does not answer"
+        return HistoryUnavailable(problem, retry_after=5.0)
+    return LogUnavailable("Postgres does not hold all that is needed, and Kafka does not answer", retry_after=2.0)

@@ -39,7 +39,7 @@ async def read_events(request: Request, query: Annotated[EventsQuery, Query()]) 
     """A page of history, or the stream of a range, as `Accept` has it."""
     node: Node = request.app.state.node
     identity = await identify(request)
-    wanted = replace(query.wanted, contradicts=node.services.access.contradicts)
+    wanted = replace(query.wanted, contradicts=node.services.access.contradicts, who=identity.user_id)
     range_ = query.range
     await _check_rights(node, identity, wanted)
     try:

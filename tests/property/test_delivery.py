@@ -1,8 +1,8 @@
 """Every subscription gets every event of its channel, once and in order, whatever moves meanwhile.
 
-Two nodes with small windows, a log writer that lags, retention that passes, records that are void, clients
-that are cut, slow, and come back to either node: schedules of all of it at random, against the node's own
-code and the client's own session. What is owed is computed from the log alone.
+Two nodes with small windows, a log writer that lags, retention that passes, a Postgres and a Kafka that go away,
+records that are void, clients that are cut, slow, and come back to either node: schedules of all of it at random,
+against the node's own code and the client's own session. What is owed is computed from the log alone.
 """
 
 import asyncio
@@ -297,6 +297,8 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
         partition = random.randrange(PARTITIONS)
         server, client = random.choice(servers), random.choice(clients)
         if server.node is None:
+            # It begins only where Kafka answers.
+            log.available = True
             history.available = history.available or random.random() < 0.1
             await asyncio.sleep(0.1)
             continue
@@ -307,7 +309,7 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
                     number += 1
             case 6 | 7 | 8 | 9:
                 server.step(partition, random.randint(1, 9))
-            case 10 | 11:
+            case 10 | 11 if log.available:
                 await history.project({partition: history.next(partition) + random.randint(1, 20)})
             case 12:
                 kept = history.next(partition) if not lossy else log.next(partition)
@@ -320,11 +322,14 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
                 client.subscribe(random.choice(CHANNELS))
             case 16 if random.random() < 0.3:
                 history.available = not history.available
+            case 16 if random.random() < 0.3 and all(s.node is not None for s in servers):
+                log.available = not log.available
             case 17 if random.random() < 0.2:
                 for other in clients:
                     if other.line is not None and other.line.server is server:
                         await other.cut()
                 await server.stop()
+                log.available = True
                 server.start()
             case 18:
                 server.heartbeat()
@@ -332,7 +337,7 @@ async def schedule(seed: int, steps: int, *, lossy: bool) -> tuple[SimulatedLog,
                 client.read(random.choice([1, 3, 10, 50]))
         for _ in range(random.choice([0, 0, 1, 2, 10])):
             await asyncio.sleep(0)
-    history.available = True
+    history.available = log.available = True
     for server in servers:
         await server.ready()
     await history.project()

@@ -6,7 +6,7 @@ import pytest
 from lastseen.envelope import Event
 from lastseen.record import encode
 
-from service.adapters.memory import MemoryLog
+from service.adapters.memory import MemoryHistory, MemoryLog
 from service.adapters.memory_rights import MemoryRights
 from service.domain.errors import HistoryUnavailable, Unavailable
 from service.domain.identity import Identity
@@ -16,6 +16,7 @@ from service.domain.window import Window
 from service.node.access import LogAccess
 from service.node.head import Head
 from service.node.rights import KnownRights
+from service.node.sources import Sources
 from service.ports import Bounds
 from tests.raw import raw_of, task_event
 
@@ -38,7 +39,8 @@ class Bench:
         """Begin as a node does, with what the projection holds."""
         held = await self.projection.load(self.tasks)
         self.known = KnownRights(Rights(1, self.tasks), self.projection, held)
-        self.access = LogAccess(self.known, self.head, self.log, settle_seconds=0.05, trust_claims=self.trust_claims)
+        sources = Sources(self.log, MemoryHistory(self.log), 1)
+        self.access = LogAccess(self.known, self.head, sources, settle_seconds=0.05, trust_claims=self.trust_claims)
 
     async def append(self, *events: Event, read: bool = True) -> None:
         await self.log.append([encode(event) for event in events])

@@ -1,6 +1,16 @@
 import pytest
 
-from service.domain.catchup import FromHistory, FromLog, FromWindow, Missing, NeedsHistory, Step, earliest, plan
+from service.domain.catchup import (
+    FromHistory,
+    FromLog,
+    FromWindow,
+    Missing,
+    NeedsHistory,
+    NeedsLog,
+    Step,
+    earliest,
+    plan,
+)
 from service.domain.ranges import Bounds, Coverage
 
 ALL = Coverage(0, 90)
@@ -42,6 +52,30 @@ def test_the_newest_source_that_holds_it_serves(
 
 
 @pytest.mark.parametrize(
+    ("after", "log", "history", "known", "expected"),
+    [
+        (79, None, None, False, FromWindow()),
+        (-1, LOG, ALL, True, FromHistory(79)),
+        (-1, None, ALL, True, FromHistory(79)),
+        (60, LOG, Coverage(0, 40), True, NeedsLog()),
+        (60, None, Coverage(0, 40), True, NeedsLog()),
+        (39, None, Coverage(0, 40), True, NeedsLog()),
+        (39, LOG, Coverage(0, 40), True, Missing(49, "retention")),
+        (25, LOG, HOLE, True, Missing(29, "lost")),
+        (55, LOG, Coverage(0, 90, [(50, 60)]), True, NeedsLog()),
+        (10, LOG, Coverage(30, 90), True, Missing(29, "retention")),
+        (10, None, Coverage(30, 90), True, NeedsLog()),
+        (60, LOG, None, False, NeedsLog()),
+        (10, LOG, None, False, NeedsHistory()),
+    ],
+)
+def test_while_kafka_is_away_nothing_is_called_missing_that_it_may_hold(
+    after: int, log: Bounds | None, history: Coverage | None, known: bool, expected: Step
+) -> None:
+    assert plan(after, 80, log, history, log_known=False, history_known=known) == expected
+
+
+@pytest.mark.parametrize(
     ("log", "window", "history", "known", "expected"),
     [
         (Bounds(0, 10), 5, None, False, -1),
@@ -50,11 +84,15 @@ def test_the_newest_source_that_holds_it_serves(
         (Bounds(4, 10), 5, Coverage(0, 10, [(0, 3)]), True, 2),
         (Bounds(4, 10), 5, None, True, 3),
         (Bounds(4, 10), 5, Coverage(7, 7), True, 3),
-        (Bounds(4, 10), 5, None, False, None),
+        (Bounds(4, 10), 5, None, False, NeedsHistory()),
+        (None, 5, None, False, NeedsHistory()),
+        (None, 5, Coverage(0, 5), True, -1),
+        (None, 5, Coverage(2, 5), True, NeedsLog()),
+        (None, 0, None, False, -1),
         (Bounds(0, 0), 0, None, False, -1),
     ],
 )
 def test_the_earliest_held(
-    log: Bounds, window: int, history: Coverage | None, known: bool, expected: int | None
+    log: Bounds | None, window: int, history: Coverage | None, known: bool, expected: int | NeedsHistory | NeedsLog
 ) -> None:
     assert earliest(window, log, history, history_known=known) == expected

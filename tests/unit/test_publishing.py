@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from lastseen.envelope import Event
 
-from service.adapters.memory import MemoryLog
+from service.adapters.memory import MemoryHistory, MemoryLog
 from service.adapters.memory_rights import MemoryRights
 from service.domain.duplicates import LookBack
 from service.domain.errors import BadRequest, LogUnavailable
@@ -20,6 +20,7 @@ from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.publishing import Published, Publisher
 from service.node.rights import KnownRights
+from service.node.sources import Sources
 from service.node.tail import Tail, TailStart
 from service.ports import HeldTask
 from tests.outside import NOTHING_HELD
@@ -50,7 +51,8 @@ class Bench:
         self.projection = projection or Asked(self.log)
         self.rights = KnownRights(Rights(1), self.projection, NOTHING_HELD._replace(others=None))
         head = Head(window, "e")
-        access = LogAccess(self.rights, head, self.log, settle_seconds=0.05, trust_claims=False)
+        sources = Sources(self.log, MemoryHistory(self.log), 1)
+        access = LogAccess(self.rights, head, sources, settle_seconds=0.05, trust_claims=False)
         start = TailStart(starts, starts, {p: LookBack() for p in starts})
         enforcer = Enforcer(Connections(), self.rights)
         self._tail = Tail(self.log, window, start, head, access, enforcer, Fanout())

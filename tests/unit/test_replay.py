@@ -10,6 +10,7 @@ from service.domain.ranges import Bounds
 from service.domain.window import Window
 from service.node.head import Head
 from service.node.replay import Replay
+from service.node.sources import Sources
 from service.ports import Epoch
 from tests.raw import task_event
 
@@ -33,7 +34,7 @@ async def test_what_is_copied_and_dropped_meanwhile_is_no_gap() -> None:
     for target in (log, still):
         await target.append([encode(task_event(id=f"e{number}")) for number in range(8)])
     window = Window({0: 6}, 10_000)
-    replay = Replay(window, Head(window, "e"), log, log.history, Epoch(1, "e", 1), look_back=10)
+    replay = Replay(window, Head(window, "e"), Sources(log, log.history, 4), Epoch(1, "e", 1), look_back=10)
     beginning = await replay.begin(Position("e", {0: 1}))
     assert not beginning.lost
     assert beginning.cursor == {0: 1}

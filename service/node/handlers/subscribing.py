@@ -51,7 +51,8 @@ async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
 async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str]) -> None:
     node = connection.node
     try:
-        positions, beginning = await node.patience.within(_SECONDS, _begin(node, request, granted))
+        who = connection.identity.user_id
+        positions, beginning = await node.patience.within(_SECONDS, _begin(node, request, granted, who))
     except Unavailable as error:
         for channel in granted:
             _refuse(connection, request, channel, error)
@@ -71,16 +72,18 @@ async def _subscribe_from(connection: Connection, request: Subscribe, granted: l
     connection.catch_up(granted, beginning, starts)
 
 
-async def _begin(node: Services, request: Subscribe, channels: Sequence[str]) -> tuple[dict[str, Position], Beginning]:
+async def _begin(
+    node: Services, request: Subscribe, channels: Sequence[str], who: str
+) -> tuple[dict[str, Position], Beginning]:
     """Where each channel begins, and where all of them do together. Raises Unavailable."""
-    positions = await _positions(node, request, channels)
+    positions = await _positions(node, request, channels, who)
     return positions, await node.replay.begin(reduce(Position.lowered, positions.values()))
 
 
-async def _positions(node: Services, request: Subscribe, channels: Sequence[str]) -> dict[str, Position]:
+async def _positions(node: Services, request: Subscribe, channels: Sequence[str], who: str) -> dict[str, Position]:
     """Where each channel begins. Raises Unavailable."""
     if request.last is not None:
-        return {channel: await node.history.last(Wanted((channel,)), request.last) for channel in channels}
+        return {channel: await node.history.last(Wanted((channel,), who=who), request.last) for channel in channels}
     if request.since_ms is not None:
         return dict.fromkeys(channels, await node.history.since(request.since_ms))
     assert request.after is not None

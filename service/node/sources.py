@@ -1,0 +1,149 @@
+"""What a node asks Kafka and Postgres about the past, for all its readers together.
+
+Questions that many have at once are asked once; reads of the history are bounded, and readers take turns at them. A
+server that has just not answered is not asked again at once by each of them.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple, TypedDict
+
+from service.domain.errors import HistoryUnavailable, LogUnavailable
+from service.domain.ranges import Bounds, Coverage
+from service.node.fairness import FairTurns
+from service.node.recent_pages import PageKey, RecentPages
+from service.node.sharing import FreshAnswer, SingleFlight
+from service.ports import EventLog, History, HistoryPage
+
+_PATIENCE_SECONDS: Final = 2.0
+"""How long Kafka's bounds are waited for, where the history can do without."""
+_AWAY_SECONDS: Final = 1.0
+"""How long a Kafka that did not answer is taken to be away."""
+
+
+class Held(NamedTuple):
+    """What Kafka and Postgres hold of each partition, as far as they can be asked; the words are those of `plan`."""
+
+    log: Mapping[int, Bounds]
+    log_known: bool
+    history: Mapping[int, Coverage]
+    history_known: bool
+
+
+class Copied(TypedDict):
+    """Postgres's part of `Held`."""
+
+    history: Mapping[int, Coverage]
+    history_known: bool
+
+
+class Sources:
+    """Kafka and Postgres, asked about the past. `reads` bounds how many pages of the history are read at once."""
+
+    def __init__(self, log: EventLog, history: History, reads: int) -> None:
+        self._log = log
+        self._history = history
+        self._turns = FairTurns(reads)
+        self._bounds = FreshAnswer(self._ask_bounds)
+        self._coverage = FreshAnswer(self._ask_coverage)
+        self._reading: SingleFlight[PageKey, HistoryPage] = SingleFlight()
+        self._recent = RecentPages()
+        self._last: Mapping[int, Bounds] = {}
+        self._away_until = 0.0
+
+    @property
+    def log(self) -> EventLog:
+        """Kafka, to read ranges from."""
+        return self._log
+
+    @property
+    def history(self) -> History:
+        """Postgres, for what is neither a page nor its coverage."""
+        return self._history
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        """What Kafka holds, asked after the call. Raises LogUnavailable, soon where it has just not answered."""
+        now = asyncio.get_running_loop().time
+        if now() < self._away_until:
+            raise LogUnavailable("Kafka did not answer a moment ago")
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                self._last = await self._bounds.ask()
+        except TimeoutError:
+            self._away_until = now() + _AWAY_SECONDS
+            raise LogUnavailable("Kafka does not answer in time") from None
+        except LogUnavailable:
+            self._away_until = now() + _AWAY_SECONDS
+            raise
+        return self._last
+
+    async def _ask_bounds(self) -> Mapping[int, Bounds]:
+        return await self._log.bounds()
+
+    async def _ask_coverage(self) -> Mapping[int, Coverage]:
+        return await self._history.coverage()
+
+    async def held(self) -> Held:
+        """What is held now."""
+        # Kafka first: what its retention drops meanwhile has been copied by the time Postgres is asked, so it is
+        # seen in one of the two. The other way round it could be in neither, and a gap be told that is none.
+        try:
+            log, log_known = await self.bounds(), True
+        except LogUnavailable:
+            log, log_known = self._last, False
+        return Held(log, log_known, **await self.copied())
+
+    async def copied(self) -> Copied:
+        """What Postgres holds, asked after the call."""
+        try:
+            return {"history": await self._coverage.ask(), "history_known": True}
+        except HistoryUnavailable:
+            return {"history": {}, "history_known": False}
+
+    async def page(
+        self,
+        who: str,
+        channels: Sequence[str],
+        after: Mapping[int, int],
+        upto: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+        *,
+        offline: bool = False,
+    ) -> HistoryPage:
+        """As `History.page`, in the turn of `who`; the answer may be that to another reader of the same range.
+
+        It may end before `upto`, and is as good as coverage says that is asked for afterwards.
+        """
+        # Not `upto`: what follows a position is the same however far somebody was to read. Offline messages end there.
+        key: PageKey = (
+            tuple(sorted(channels)),
+            tuple(sorted(after.items())),
+            limit,
+            frozenset(types),
+            tuple(sorted(upto.items())) if offline else None,
+        )
+        if (known := self._recent.find(key)) is not None:
+            return known
+
+        async def read() -> HistoryPage:
+            async with self._turns.turn(who):
+                page = await self._history.page(channels, after, upto, limit, types, offline=offline)
+            if len(page.records) >= limit:
+                self._recent.keep(key, page)
+            return page
+
+        return await self._reading.ask(key, read)
+
+    async def page_back(
+        self,
+        who: str,
+        channels: Sequence[str],
+        upto: Mapping[int, int],
+        down_to: Mapping[int, int],
+        limit: int,
+        types: Collection[str] = (),
+    ) -> HistoryPage:
+        """As `History.page_back`, in the turn of `who`."""
+        async with self._turns.turn(who):
+            return await self._history.page_back(channels, upto, down_to, limit, types)
