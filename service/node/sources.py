@@ -1,7 +1,7 @@
 """What a node asks Kafka and Postgres about the past, for all its readers together.
 
 Questions that many have at once are asked once; reads of the history are bounded, and readers take turns at them. A
-server that has just not answered is not asked again at once by each of them.
+Kafka that did not answer is waited for only a moment the next time.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from service.node.recent_pages import PageKey, RecentPages
 from service.node.sharing import FreshAnswer, SingleFlight
 from service.ports import EventLog, History, HistoryPage
 
-_PATIENCE_SECONDS: Final = 2.0
-"""How long Kafka's bounds are waited for, where the history can do without."""
-_AWAY_SECONDS: Final = 1.0
-"""How long a Kafka that did not answer is taken to be away."""
+_PATIENCE_SECONDS: Final = 1.0
+"""How long Kafka's bounds are waited for: the history can mostly do without."""
+_AWAY_SECONDS: Final = 0.1
+"""The same while Kafka did not answer the last time."""
 
 
 class Held(NamedTuple):
@@ -49,7 +49,7 @@ class Sources:
         self._reading: SingleFlight[PageKey, HistoryPage] = SingleFlight()
         self._recent = RecentPages()
         self._last: Mapping[int, Bounds] = {}
-        self._away_until = 0.0
+        self._is_away = False
 
     @property
     def log(self) -> EventLog:
@@ -63,18 +63,16 @@ class Sources:
 
     async def bounds(self) -> Mapping[int, Bounds]:
         """What Kafka holds, asked after the call. Raises LogUnavailable, soon where it has just not answered."""
-        now = asyncio.get_running_loop().time
-        if now() < self._away_until:
-            raise LogUnavailable("Kafka did not answer a moment ago")
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_AWAY_SECONDS if self._is_away else _PATIENCE_SECONDS):
                 self._last = await self._bounds.ask()
         except TimeoutError:
-            self._away_until = now() + _AWAY_SECONDS
+            self._is_away = True
             raise LogUnavailable("Kafka does not answer in time") from None
         except LogUnavailable:
-            self._away_until = now() + _AWAY_SECONDS
+            self._is_away = True
             raise
+        self._is_away = False
         return self._last
 
     async def _ask_bounds(self) -> Mapping[int, Bounds]:

@@ -1,0 +1,118 @@
+"""While Kafka does not answer: history and replays go on out of Postgres, publishers are told, live resumes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import httpx
+import pytest
+
+from service.embedded.stack import Stack
+from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, numbers, output, started
+from tests.waiting import until
+
+TASK = "t"
+COUNT = 300
+
+
+@pytest.fixture
+async def ground(kafka: str, postgres_url: str) -> AsyncIterator[Ground]:
+    async with new_ground(kafka, postgres_url) as ground:
+        yield ground
+
+
+@contextmanager
+def stopped(servers: Stack) -> Iterator[None]:
+    """Kafka answers nothing, as long as the block lasts."""
+    pid = servers.supervisor.pids["kafka-1"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def fill(node: NodeProcess) -> list[Message]:
+    """A task whose output is long out of the window."""
+    await node.publish(started(TASK, project_id="p", data={"number": -1}))
+    places = []
+    for first in range(0, COUNT, 100):
+        places += await node.publish(*(output(TASK, n, project_id="p") for n in range(first, first + 100)))
+    return places
+
+
+async def until_copied(ground: Ground, place: Message) -> None:
+    sql = await asyncpg.connect(ground.database_url)
+    query = "SELECT next_offset > $2 FROM projection_offset WHERE projection = 'log' AND partition = $1"
+
+    async def is_copied() -> bool:
+        return bool(await sql.fetchval(query, place["partition"], place["offset"]))
+
+    try:
+        await until(is_copied, timeout=30, what="the last event being in Postgres")
+    finally:
+        await sql.close()
+
+
+async def test_what_postgres_holds_is_served_and_live_resumes(ground: Ground, servers: Stack) -> None:
+    async with (
+        ground.log_writer(),
+        ground.node(window_bytes=20_000, window_offsets=10, kafka_timeout_seconds=4) as node,
+        node.client() as viewer,
+    ):
+        places = await fill(node)
+        await until_copied(ground, places[-1])
+        await viewer.subscribe(f"task:{TASK}")
+        some = f"{ground.epoch}:{places[99]['partition']}={places[99]['offset']}"
+        with stopped(servers):
+            refused = await node.post(output(TASK, 1_000, project_id="p"), ADMIN)
+            assert refused.status_code == 503, refused.text
+            assert int(refused.headers["retry-after"]) >= 1
+            for after, expected in (("earliest", range(-1, COUNT)), (some, range(100, COUNT))):
+                async with node.client() as client:
+                    result = await client.subscribe(f"task:{TASK}", after=after)
+                    assert result["recovered"] is True
+                    await client.hear("caught_up", channels=[f"task:{TASK}"])
+                    assert numbers(client.events) == list(expected)
+                    assert not [m for m in client.heard if m["type"] in ("gap", "error")]
+            page = await node.history(f"task:{TASK}", before="latest", limit="50")
+            assert numbers(page["events"]) == list(range(COUNT - 1, COUNT - 51, -1))
+            page = await node.history(f"task:{TASK}", since="2020-01-01T00:00:00Z", limit="50")
+            assert numbers(page["events"]) == list(range(-1, 49))
+            async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {ADMIN}"}) as http:
+                assert (await http.get(f"{node.url}/healthz")).status_code == 200
+
+        async def taken() -> bool:
+            return (await node.post({**output(TASK, 2_000, project_id="p"), "id": "back"}, ADMIN)).status_code == 202
+
+        await until(taken, timeout=30, what="an event being taken again")
+        async with asyncio.timeout(30):
+            await viewer.hear("task_output", id="back")
+        assert [e["id"] for e in viewer.events].count("back") == 1
+
+
+async def test_what_only_kafka_holds_is_waited_for_and_is_no_gap(ground: Ground, servers: Stack) -> None:
+    async with ground.node(window_bytes=20_000, window_offsets=10, kafka_timeout_seconds=4) as node:
+        await fill(node)  # nobody copies it
+        async with node.client() as client:
+            await client.begin()
+            with stopped(servers):
+                await client.send({"type": "subscribe", "channel": f"task:{TASK}", "after": f"{ground.epoch}:"})
+                error = await client.hear("error")
+                assert (error["code"], error["channel"]) == ("unavailable", f"task:{TASK}")
+                assert error["retry_after"] >= 1
+
+            async def subscribed() -> bool:
+                await client.send({"type": "subscribe", "channel": f"task:{TASK}", "after": "earliest", "ref": "again"})
+                while True:
+                    answer = await client.next()
+                    if answer.get("ref") == "again":
+                        return bool(answer["type"] == "subscription_result")
+
+            await until(subscribed, timeout=30, what="the subscription being taken")
+            await client.hear("caught_up", channels=[f"task:{TASK}"])
+            assert numbers(client.events) == list(range(-1, COUNT))
+            assert not [m for m in client.heard if m["type"] == "gap"]
