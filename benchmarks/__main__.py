@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from benchmarks import append, emitters, fanout, latency, log_writer, replay, report, start_up
+from benchmarks import append, away, emitters, fanout, latency, log_writer, replay, report, start_up
 from benchmarks.measured import Row
 from benchmarks.site import Site
 
@@ -25,19 +25,27 @@ BENCHMARKS: dict[str, Callable[[Site], Awaitable[list[Row]]]] = {
     "fanout": fanout.measure,
     "replay": replay.measure,
     "latency": latency.measure,
+    "away": away.measure,
 }
+ONLY_BY_NAME = {"away"}
+"""Those that take many minutes."""
 PAIRS = 5
 
 
 def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios of the hot paths to a limit.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)}; by default all but {', '.join(ONLY_BY_NAME)}",
+    )
     parser.add_argument("--quick", action="store_true", help="once each and little of it: whether they run at all")
     parser.add_argument("--pairs", type=int, help=f"repetitions of each comparison (default {PAIRS}, quick 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
-    names: list[str] = arguments.names or list(BENCHMARKS)
+    names: list[str] = arguments.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]
     if unknown := sorted(set(names) - set(BENCHMARKS)):
         parser.error(f"no benchmark is named {', '.join(unknown)}: choose among {', '.join(BENCHMARKS)}")
     pairs: int = (1 if arguments.quick else PAIRS) if arguments.pairs is None else arguments.pairs

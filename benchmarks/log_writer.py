@@ -55,7 +55,7 @@ async def fill(log: KafkaLog, records: list[NewRecord]) -> None:
         await log.append(records[at : at + step])
 
 
-async def rate_of_copying(ground: Ground, amount: int) -> float:
+async def rate_of_copying(ground: Ground, amount: int, seconds: float = 60.0) -> float:
     """Rows a second between the log writer's first commit and its last of `amount` events."""
     connection = await asyncpg.connect(ground.database_url)
     try:
@@ -66,9 +66,9 @@ async def rate_of_copying(ground: Ground, amount: int) -> float:
         async def all_copied() -> bool:
             return await copied() >= amount
 
-        first = await until(copied)
+        first = await until(copied, seconds)
         started = time.perf_counter()
-        await until(all_copied)
+        await until(all_copied, seconds)
         return (amount - first) / (time.perf_counter() - started)
     finally:
         await connection.close()

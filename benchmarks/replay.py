@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
-from lastseen.channels import parse_channel
+from lastseen.channels import Channel, parse_channel
 from lastseen.record import encode
 
 from benchmarks.events import make_event
@@ -40,7 +41,7 @@ async def measure(site: Site) -> list[Row]:
                 return await _replayed(without_window, amount)
 
             async def from_sql() -> float:
-                return await _streamed(ground, amount)
+                return await streamed(ground, [parse_channel(CHANNEL)], amount, amount)
 
             window, postgres, sql = await in_turn(site.pairs, from_window, from_postgres, from_sql)
     limit = "the history's query streamed by asyncpg through a cursor"
@@ -67,9 +68,10 @@ def _replay(served: NodeProcess, amount: int) -> float:
     return seconds
 
 
-async def _streamed(ground: Ground, amount: int) -> float:
-    query, ids = page_query([parse_channel(CHANNEL)])
-    everything = list(range(PARTITIONS)), [-1] * PARTITIONS, [amount] * PARTITIONS
+async def streamed(ground: Ground, channels: Sequence[Channel], upto: int, amount: int) -> float:
+    """Rows a second of the history's own query for the channels, up to an offset, read by asyncpg through a cursor."""
+    query, ids = page_query(channels)
+    everything = list(range(PARTITIONS)), [-1] * PARTITIONS, [upto] * PARTITIONS
     async with open_pool(ground.database_url) as pool, pool.acquire() as connection, connection.transaction():
         ((first_day, last_day),) = await connection.fetch("SELECT min(bucket), max(bucket) FROM log_bucket")
         arguments = (1, amount, *everything, first_day, last_day, *ids)

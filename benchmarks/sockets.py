@@ -85,6 +85,21 @@ def receive_until(connection: socket.socket, word: bytes) -> list[bytes]:
     return pieces
 
 
+def count_until(connection: socket.socket, counted: bytes, word: bytes) -> int:
+    """How often `counted` comes up to the message with `word`, as in `receive_until`; what came is not kept."""
+    count = 0
+    last = b""
+    keep = len(counted) - 1
+    while not (last.endswith(b"}") and word in last):
+        piece = connection.recv(_RECEIVE)
+        if not piece:
+            raise ConnectionError(f"the node closed the connection before it said {word.decode()}")
+        # One that lies across two pieces is found in the second, none is found twice.
+        count += (last[-keep:] + piece).count(counted)
+        last = (last + piece)[-1024:]
+    return count
+
+
 def _exactly(connection: socket.socket, size: int) -> bytes:
     received = connection.recv(size, socket.MSG_WAITALL) if size else b""
     if len(received) < size:

@@ -52,10 +52,10 @@ class Node:
         self, settings: Settings, outside: Outside, epoch: Epoch, start: Start, tasks: asyncio.TaskGroup
     ) -> None:
         log, clock = outside.log, outside.clock
-        sources = Sources(log, outside.history, settings.history_reads)
         window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
         self.patience = Patience(tasks)
+        sources = Sources(log, outside.history, settings.history_reads, self.patience)
         known = Rights(epoch.first_of_topic, settings.remembered_tasks)
         rights = KnownRights(known, outside.rights, start.rights, self.patience)
         by_the_log = LogAccess(

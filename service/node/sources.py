@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypedDict
 from service.domain.errors import HistoryUnavailable, LogUnavailable
 from service.domain.ranges import Bounds, Coverage
 from service.node.fairness import FairTurns
+from service.node.patience import Patience
 from service.node.recent_pages import PageKey, RecentPages
 from service.node.sharing import FreshAnswer, SingleFlight
 from service.ports import EventLog, History, HistoryPage
@@ -19,6 +20,8 @@ _PATIENCE_SECONDS: Final = 1.0
 """How long Kafka's bounds are waited for: the history can mostly do without."""
 _AWAY_SECONDS: Final = 0.1
 """The same while Kafka did not answer the last time."""
+_HANGS_SECONDS: Final = 2.0
+"""How long Postgres is waited for where Kafka may do: one that hangs is worse than one that is away."""
 
 
 class Held(NamedTuple):
@@ -38,11 +41,15 @@ class Copied(TypedDict):
 
 
 class Sources:
-    """Kafka and Postgres, asked about the past. `reads` bounds how many pages of the history are read at once."""
+    """Kafka and Postgres, asked about the past. `reads` bounds how many pages of the history are read at once.
 
-    def __init__(self, log: EventLog, history: History, reads: int) -> None:
+    `patience` runs questions that may have to be left alone; without one each is waited for to its end.
+    """
+
+    def __init__(self, log: EventLog, history: History, reads: int, patience: Patience | None = None) -> None:
         self._log = log
         self._history = history
+        self._patience = patience
         self._turns = FairTurns(reads)
         self._bounds = FreshAnswer(self._ask_bounds)
         self._coverage = FreshAnswer(self._ask_coverage)
@@ -92,9 +99,12 @@ class Sources:
         return Held(log, log_known, **await self.copied())
 
     async def copied(self) -> Copied:
-        """What Postgres holds, asked after the call."""
+        """What Postgres holds, asked after the call; not known where it does not say so soon."""
+        asking = self._coverage.ask()
         try:
-            return {"history": await self._coverage.ask(), "history_known": True}
+            if self._patience is not None:
+                return {"history": await self._patience.within(_HANGS_SECONDS, asking), "history_known": True}
+            return {"history": await asking, "history_known": True}
         except HistoryUnavailable:
             return {"history": {}, "history_known": False}
 

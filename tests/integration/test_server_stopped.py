@@ -1,16 +1,18 @@
-"""While Kafka does not answer: history and replays go on out of Postgres, publishers are told, live resumes."""
+"""One of the two servers stopped: what the other holds is served, publishers are told, live goes on or resumes."""
 
 import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
 
 from service.embedded.stack import Stack
+from tests.ledger import check_ledger
 from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, numbers, output, started
 from tests.waiting import until
 
@@ -42,6 +44,20 @@ async def fill(node: NodeProcess) -> list[Message]:
     for first in range(0, COUNT, 100):
         places += await node.publish(*(output(TASK, n, project_id="p") for n in range(first, first + 100)))
     return places
+
+
+@asynccontextmanager
+async def without_database(ground: Ground, admin_url: str) -> AsyncIterator[None]:
+    """Nobody gets to the database, as long as the block lasts."""
+    name = urlsplit(ground.database_url).path[1:]
+    admin = await asyncpg.connect(admin_url)
+    try:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        yield
+    finally:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await admin.close()
 
 
 async def until_copied(ground: Ground, place: Message) -> None:
@@ -116,3 +132,31 @@ async def test_what_only_kafka_holds_is_waited_for_and_is_no_gap(ground: Ground,
             await client.hear("caught_up", channels=[f"task:{TASK}"])
             assert numbers(client.events) == list(range(-1, COUNT))
             assert not [m for m in client.heard if m["type"] == "gap"]
+
+
+async def test_without_postgres_live_goes_on_and_what_kafka_holds_is_replayed(
+    ground: Ground, kafka: str, postgres_url: str
+) -> None:
+    async with (
+        ground.log_writer(),
+        ground.node(window_bytes=20_000, window_offsets=10) as node,
+        node.client() as viewer,
+    ):
+        places = await fill(node)
+        await until_copied(ground, places[99])
+        await viewer.subscribe(f"task:{TASK}")
+        async with without_database(ground, postgres_url):
+            await node.publish(*(output(TASK, n, project_id="p") for n in range(COUNT, COUNT + 50)))
+            await viewer.hear("task_output", partition=places[0]["partition"], data={"number": COUNT + 49})
+            assert numbers(viewer.events) == list(range(COUNT, COUNT + 50))
+            some = f"{ground.epoch}:{places[150]['partition']}={places[150]['offset']}"
+            for after, expected in (("earliest", range(-1, COUNT + 50)), (some, range(151, COUNT + 50))):
+                async with node.client() as client:
+                    await client.subscribe(f"task:{TASK}", after=after)
+                    await client.hear("caught_up", channels=[f"task:{TASK}"])
+                    assert numbers(client.events) == list(expected)
+                    assert not [m for m in client.heard if m["type"] == "gap"]
+        (last,) = await node.publish(output(TASK, COUNT + 50, project_id="p"))
+        await until_copied(ground, last)
+        ledger = await check_ledger(kafka, ground.topic, ground.database_url)
+        assert ledger.rows == ledger.records >= COUNT + 52, "exactly once, the start of the task and who came included"
