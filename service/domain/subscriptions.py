@@ -2,7 +2,7 @@
 
 A subscription is *live* (the node pushes) or belongs to one *catch-up* (it pulls, together with those that
 started with it). A live subscription has been served up to the node's head, so it needs no position of its
-own; a catch-up has one cursor for all of its channels.
+own; a catch-up has one cursor for all of its channels. What becomes of each is `domain.subscription_table`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from lastseen.names import LEFT_OUT_OFFLINE
 
 from service.domain.records import Record
+from service.domain.subscription_table import TABLE, Action, Input, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,9 @@ class Subscriptions:
 
     def _start(self, group: CatchUp, starts: Mapping[str, Mapping[int, int]]) -> CatchUp:
         for channel, start in starts.items():
-            self.remove(channel)
-            group.channels[channel] = start
-            self._catching_up[channel] = group
+            self._take(channel, Input.STARTED)
+            self._forget(channel)
+            self._add(group, channel, start)
         return group
 
     def begin(self, channel: str, head: Mapping[int, int]) -> CatchUp | None:
@@ -139,44 +140,60 @@ class Subscriptions:
 
         Joining, an event of both is delivered once: the answer is the catch-up joined.
         """
-        group = next((g for g in self._catching_up.values() if not g.asked), None)
-        if group is None:
+        group = self._unasked()
+        action = self._take(channel, Input.BEGUN if group is None else Input.BEGUN_BESIDE)
+        if action is Action.GO_LIVE:
             self.live.add(channel)
+        if action is not Action.JOIN or group is None:
             return None
-        group.channels[channel] = head
-        self._catching_up[channel] = group
+        self._add(group, channel, head)
         return group
 
     def fall_behind(self, head: Mapping[int, int]) -> tuple[CatchUp, Sequence[str]] | None:
         """All live subscriptions start to catch up from `head`; which ones, or None if none was live."""
-        if not self.live:
+        fallen = [name for name in sorted(self.live) if self._take(name, Input.OVERFLOW) is Action.FALL_BEHIND]
+        if not fallen:
             return None
-        fallen = sorted(self.live)
-        self.live.clear()
-        group = next((g for g in self._catching_up.values() if not g.asked), None)
-        if group is None:
-            group = CatchUp(dict(head), asked=False)
+        group = self._unasked() or CatchUp(dict(head), asked=False)
         for channel in fallen:
-            group.channels[channel] = head
-            self._catching_up[channel] = group
+            self._forget(channel)
+            self._add(group, channel, head)
         return group, fallen
 
     def finish(self, group: CatchUp) -> list[str]:
         """The catch-up has reached the head: its channels are live; which ones."""
-        channels = list(group.channels)
+        channels = [name for name in group.channels if self._take(name, Input.AT_HEAD) is Action.GO_LIVE]
         for channel in channels:
-            del self._catching_up[channel]
-        group.channels.clear()
+            self._forget(channel)
         self.live.update(channels)
         return channels
 
     def remove(self, channel: str) -> bool:
         """End a subscription; whether there was one."""
-        if channel in self.live:
-            self.live.remove(channel)
-            return True
-        group = self._catching_up.pop(channel, None)
-        if group is None:
+        if self._take(channel, Input.ENDED) is not Action.DROP:
             return False
-        del group.channels[channel]
+        self._forget(channel)
         return True
+
+    def state_of(self, channel: str) -> State:
+        """What a channel is to the connection."""
+        if channel in self.live:
+            return State.LIVE
+        return State.CATCHING_UP if channel in self._catching_up else State.ABSENT
+
+    def _take(self, channel: str, what: Input) -> Action:
+        return TABLE[self.state_of(channel)][what].action
+
+    def _unasked(self) -> CatchUp | None:
+        """The catch-up that the client did not ask for; there is one at most."""
+        return next((group for group in self._catching_up.values() if not group.asked), None)
+
+    def _add(self, group: CatchUp, channel: str, start: Mapping[int, int]) -> None:
+        group.channels[channel] = start
+        self._catching_up[channel] = group
+
+    def _forget(self, channel: str) -> None:
+        self.live.discard(channel)
+        group = self._catching_up.pop(channel, None)
+        if group is not None:
+            del group.channels[channel]
