@@ -1,35 +1,42 @@
-"""The pages of the history that were read last: a crowd that comes back for the same range reads them once."""
+"""The pages that were read last: a crowd that comes back for the same range reads them once."""
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Hashable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
-from service.ports import HistoryPage
-
-PageKey = tuple[tuple[str, ...], tuple[tuple[int, int], ...], int, frozenset[str], tuple[tuple[int, int], ...] | None]
-"""Channels, the position before the page, how many records at most, of which types, and where offline messages end."""
+from service.domain.records import Record
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _RECORD_BYTES: Final = 600
 """What a record takes beside its value."""
 
 
-class RecentPages:
-    """Full pages only: nothing can be added to them any more. Bounded in bytes; the least recently used goes first."""
+class _Page(Protocol):
+    @property
+    def records(self) -> Sequence[Record]: ...
+
+
+K = TypeVar("K", bound=Hashable)
+P = TypeVar("P", bound=_Page)
+
+
+class RecentPages(Generic[K, P]):
+    """Pages to which nothing can be added any more. Bounded in bytes; the least recently used goes first."""
 
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._pages: OrderedDict[PageKey, HistoryPage] = OrderedDict()
+        self._pages: OrderedDict[K, P] = OrderedDict()
         self._bytes = 0
 
-    def find(self, key: PageKey) -> HistoryPage | None:
+    def find(self, key: K) -> P | None:
         """The page, if it was kept."""
         page = self._pages.get(key)
         if page is not None:
             self._pages.move_to_end(key)
         return page
 
-    def keep(self, key: PageKey, page: HistoryPage) -> None:
-        """Keep a page that is full."""
+    def keep(self, key: K, page: P) -> None:
+        """Keep a page."""
         before = self._pages.pop(key, None)
         if before is not None:
             self._bytes -= _size(before)
@@ -40,5 +47,5 @@ class RecentPages:
             self._bytes -= _size(dropped)
 
 
-def _size(page: HistoryPage) -> int:
-    return sum(len(record.value) + _RECORD_BYTES for record in page.records)
+def _size(page: _Page) -> int:
+    return _RECORD_BYTES + sum(len(record.value) + _RECORD_BYTES for record in page.records)

@@ -9,15 +9,15 @@ from typing import Final, NamedTuple
 from lastseen.positions import Position
 
 from service.domain.catchup import FromHistory, FromLog, Missing, NeedsHistory, NeedsLog, Step, earliest, plan
-from service.domain.duplicates import LookBack
-from service.domain.errors import HistoryUnavailable, LogUnavailable, Unavailable, Unreadable
+from service.domain.errors import Unavailable
 from service.domain.ranges import Coverage
-from service.domain.records import Record, read_record
+from service.domain.records import Record
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
 from service.node.head import Head
+from service.node.log_pages import LogPages
 from service.node.read_ahead import ReadAhead
-from service.node.sources import Held, Sources
+from service.node.sources import Held, Sources, needed
 from service.ports import Epoch, HistoryPage
 
 _FIRST_PAGE: Final = 100
@@ -87,7 +87,7 @@ class Replay:
         self._head = head
         self._sources = sources
         self._epoch = epoch
-        self._look_back = look_back
+        self._logged = LogPages(sources, look_back)
 
     async def reach(self, position: Position, seconds: float) -> None:
         """Wait until this node has come as far as a position that another gave, so that rights can be judged.
@@ -187,7 +187,7 @@ class Replay:
                                 yield page
                         break
                 else:
-                    raise _needed(steps.values())
+                    raise needed(steps.values())
 
     async def _read(self, who: str, part: "_Part", upto: Mapping[int, int], types: Collection[str]) -> "_Read":
         """A page of the history, and what it holds behind that."""
@@ -243,7 +243,7 @@ class Replay:
         if any(isinstance(step, Missing) for step in steps.values()):
             return _lost(cursor, steps)
         if any(isinstance(step, NeedsHistory | NeedsLog) for step in steps.values()):
-            raise _needed(steps.values())
+            raise needed(steps.values())
         return None
 
     def _plan(self, partition: int, after: int, held: Held) -> Step:
@@ -266,36 +266,19 @@ class Replay:
             log, history = held.log.get(p), held.history.get(p)
             start = earliest(self._window.first(p), log, history, history_known=held.history_known)
             if not isinstance(start, int):
-                raise _needed([start])
+                raise needed([start])
             found[p] = start
         return found
 
     async def logged(self, after: int, partition: int, upto: int, held: Held) -> AsyncGenerator[Page, None]:
         """What Kafka holds of a partition in `(after, upto]`, judged by the void rule with what lies before it."""
-        first = held.log[partition].first
-        coverage = held.history.get(partition)
-        look_back = LookBack(self._look_back)
-        # W offsets of Kafka do; nearer than that, what Postgres has need not be read again: its ids will do.
-        start = max(first, after + 1 - self._look_back)
-        if coverage is not None:
-            start = max(start, min(after + 1, coverage.next))
-            for entry in await self._sources.history.look_back(partition, start - self._look_back, start):
-                look_back.load(entry)
-        elif not held.history_known and start == first > max(after + 1 - self._look_back, 0):
-            raise _needed([NeedsHistory()])
-        async with aclosing(self._sources.log.read(partition, start, upto + 1)) as batches:
-            async for batch in batches:
-                records: list[Record] = []
-                for raw in batch.records:
-                    try:
-                        record = read_record(raw)
-                    except Unreadable:
-                        continue
-                    if look_back.judge(record) is None and record.offset > after:
-                        records.append(record)
-                read = min(batch.next[partition] - 1, upto)
-                if read > after:
-                    yield Page(records, {partition: read})
+        at = self._logged.start(partition, after, held)
+        while at <= upto:
+            page = await self._logged.read(partition, at, upto, held)
+            at = page.next
+            if at - 1 > after:
+                records = [record for record in page.records if after < record.offset <= upto]
+                yield Page(records, {partition: min(at - 1, upto)})
 
 
 def _next_limit(records: Sequence[Record]) -> int | None:
@@ -310,11 +293,3 @@ def _lost(cursor: Mapping[int, int], steps: Mapping[int, Step]) -> Lost:
     missing = {p: step for p, step in steps.items() if isinstance(step, Missing)}
     reason = "lost" if any(step.reason == "lost" for step in missing.values()) else "retention"
     return Lost({**cursor, **{p: step.earliest for p, step in missing.items()}}, reason)
-
-
-def _needed(steps: Iterable[object]) -> Unavailable:
-    """Who has to be waited for, where nothing can be read before."""
-    if any(isinstance(step, NeedsHistory) for step in steps):
-        problem = "Kafka no longer holds all that is needed, and Postgres does not answer"
-        return HistoryUnavailable(problem, retry_after=5.0)
-    return LogUnavailable("Postgres does not hold all that is needed, and Kafka does not answer", retry_after=2.0)

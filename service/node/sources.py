@@ -5,16 +5,20 @@ Kafka that did not answer is waited for only a moment the next time.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypedDict
 
-from service.domain.errors import HistoryUnavailable, LogUnavailable
+from service.domain.catchup import NeedsHistory
+from service.domain.errors import HistoryUnavailable, LogUnavailable, Unavailable
 from service.domain.ranges import Bounds, Coverage
 from service.node.fairness import FairTurns
 from service.node.patience import Patience
-from service.node.recent_pages import PageKey, RecentPages
+from service.node.recent_pages import RecentPages
 from service.node.sharing import FreshAnswer, SingleFlight
 from service.ports import EventLog, History, HistoryPage
+
+_PageKey = tuple[tuple[str, ...], tuple[tuple[int, int], ...], int, frozenset[str], tuple[tuple[int, int], ...] | None]
+"""Channels, the position before the page, how many records at most, of which types, and where offline messages end."""
 
 _PATIENCE_SECONDS: Final = 1.0
 """How long Kafka's bounds are waited for: the history can mostly do without."""
@@ -53,8 +57,8 @@ class Sources:
         self._turns = FairTurns(reads)
         self._bounds = FreshAnswer(self._ask_bounds)
         self._coverage = FreshAnswer(self._ask_coverage)
-        self._reading: SingleFlight[PageKey, HistoryPage] = SingleFlight()
-        self._recent = RecentPages()
+        self._reading: SingleFlight[_PageKey, HistoryPage] = SingleFlight()
+        self._recent: RecentPages[_PageKey, HistoryPage] = RecentPages()
         self._last: Mapping[int, Bounds] = {}
         self._is_away = False
 
@@ -124,7 +128,7 @@ class Sources:
         It may end before `upto`, and is as good as coverage says that is asked for afterwards.
         """
         # Not `upto`: what follows a position is the same however far somebody was to read. Offline messages end there.
-        key: PageKey = (
+        key: _PageKey = (
             tuple(sorted(channels)),
             tuple(sorted(after.items())),
             limit,
@@ -155,3 +159,11 @@ class Sources:
         """As `History.page_back`, in the turn of `who`."""
         async with self._turns.turn(who):
             return await self._history.page_back(channels, upto, down_to, limit, types)
+
+
+def needed(steps: Iterable[object]) -> Unavailable:
+    """Who has to be waited for, where nothing can be read before."""
+    if any(isinstance(step, NeedsHistory) for step in steps):
+        problem = "Kafka no longer holds all that is needed, and Postgres does not answer"
+        return HistoryUnavailable(problem, retry_after=5.0)
+    return LogUnavailable("Postgres does not hold all that is needed, and Kafka does not answer", retry_after=2.0)

@@ -7,7 +7,7 @@ against the node's own code and the client's own session. What is owed is comput
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from random import Random
 
 import pytest
@@ -22,6 +22,7 @@ from lastseen.transitions import State
 
 from service.adapters.memory_cursors import MemoryCursors
 from service.domain.identity import Identity
+from service.node import log_pages
 from service.settings import Settings
 from tests.simulated_server import Line, Server
 from tests.simulation import SimulatedHistory, SimulatedLog, SimulatedPort, SimulatedRights, simulate
@@ -34,6 +35,14 @@ SETTINGS = Settings(
 USER = Identity("u", "admin", frozenset(), frozenset(), 2**40)
 PROJECT = "p"
 CHANNELS = ["user:u", "broadcast", "project:p", "project:q", "task:a", "task:b", "system"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_pages() -> Iterator[None]:
+    """Readers of Kafka begin at different pages, in logs as short as these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_pages, "_ALIGNED", 4)
+        yield
 
 
 class Client:
