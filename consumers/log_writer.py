@@ -1,13 +1,14 @@
 """The log writer: copies the topic into the Postgres log, every record exactly once.
 
 Run it as `python -m consumers.log_writer`, as often as you like: the instances share the partitions by a
-consumer group, and the fence in Postgres (see `LogStore`) holds even where the group is mistaken.
+consumer group, and the fence in Postgres (see `LogStore`) holds even where the group is mistaken. Beside it the process
+looks for losses of Kafka's (`consumers.loss_detector`).
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 
+from consumers.loss_detector import detect_loss
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
 from consumers.runner_loop import run
 from service.adapters.kafka.topic_id import check_topic, read_topic
@@ -32,10 +33,15 @@ async def write_log(settings: Settings) -> None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
     async with open_pool(url, size=2, settings=FENCED_SESSION) as pool:
-        epoch = await Epochs(pool).current(info.id, info.partitions)
+        epochs = Epochs(pool)
+        epoch = await epochs.current(info.id, info.partitions)
         sink = LogSink(LogStore(pool, epoch.number), PostgresHistory(pool, epoch.number), settings.look_back)
         await sink.tend()
-        check = partial(check_topic, settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
+
+        async def check() -> None:
+            await check_topic(settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
+            await epochs.check(epoch)
+
         async with (
             open_member(settings, "log-writer") as consumer,
             Reader(consumer, settings.topic, sink, check) as reader,
@@ -83,4 +89,4 @@ class LogSink:
 
 
 if __name__ == "__main__":
-    run("log-writer", write_log)
+    run("log-writer", write_log, detect_loss)

@@ -7,7 +7,6 @@ partitions by a consumer group, and the fence in Postgres (see `RightsStore`) ho
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
 from consumers.runner_loop import run
@@ -40,11 +39,17 @@ async def project(settings: Settings) -> None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
     async with open_pool(url, size=3, settings=FENCED_SESSION) as pool:
-        epoch = await Epochs(pool).current(info.id, info.partitions)
+        epochs = Epochs(pool)
+        epoch = await epochs.current(info.id, info.partitions)
         history = PostgresHistory(pool, epoch.number)
         log = LogRange(pool, epoch.number, history)
-        sink = RightsSink(RightsStore(pool, epoch.number, epoch.first_of_topic), history, log, settings.look_back)
-        check = partial(check_topic, settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
+        store = RightsStore(pool, epoch.number, epoch.first_of_topic, epoch.losses)
+        sink = RightsSink(store, history, log, settings.look_back)
+
+        async def check() -> None:
+            await check_topic(settings.kafka, settings.topic, info, timeout=KAFKA_SECONDS)
+            await epochs.check(epoch)
+
         async with (
             open_member(settings, "projections") as consumer,
             Reader(consumer, settings.topic, sink, check) as reader,

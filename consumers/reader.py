@@ -97,7 +97,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     """Goes through the partitions that the group deals out to `consumer`, which it subscribes. Use in `async with`.
 
     One batch is written while the next is read; a further one waits until that is written. `check` is awaited before
-    partitions are begun and every CHECK_SECONDS; what it raises ends the reading.
+    partitions are begun and every CHECK_SECONDS; what it raises ends the reading: whether topic and epoch are still
+    those that it was begun with, for one.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             if nexts[number] > bounds[number].next:
                 raise OffsetsGone(
                     f"Postgres stands at {nexts[number]} of partition {number}, Kafka ends at {bounds[number].next}: "
-                    "data was lost"
+                    "data seems to be lost, which the loss detector looks into"
                 )
             start = await self._sink.begin(number, nexts[number], bounds[number])
             found[number] = Partition(number, start.next, start.look_back, start.reading)

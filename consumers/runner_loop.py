@@ -5,7 +5,8 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from service.adapters.kafka.seldom import log_seldom
 from service.domain.errors import LastseenError, Unavailable
@@ -21,8 +22,8 @@ WENT_WELL_SECONDS = 10.0
 Work = Callable[[], Awaitable[None]]
 
 
-def run(name: str, work: Callable[[Settings], Awaitable[None]]) -> None:
-    """Be the process `name`: `work` until SIGTERM or SIGINT, which cancel it; then exit with 0.
+def run(name: str, *works: Callable[[Settings], Awaitable[None]]) -> None:
+    """Be the process `name`: do all `works` side by side until SIGTERM or SIGINT, which cancel them; then exit with 0.
 
     Any error but Unavailable ends the process with a traceback, for its supervisor to see; settings that are
     wrong end it with a sentence.
@@ -35,7 +36,13 @@ def run(name: str, work: Callable[[Settings], Awaitable[None]]) -> None:
     except LastseenError as error:
         sys.exit(f"{name}: {error}")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(until_signal(name, lambda: keep_working(name, lambda: work(settings))))
+        runner.run(until_signal(name, lambda: _keep_working_at_all(name, [partial(work, settings) for work in works])))
+
+
+async def _keep_working_at_all(name: str, works: Sequence[Work]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for work in works:
+            tasks.create_task(keep_working(name, work))
 
 
 async def until_signal(name: str, work: Work) -> None:
@@ -58,7 +65,11 @@ async def keep_working(name: str, work: Work) -> None:
         started = loop.time()
         try:
             await work()
-        except Unavailable as error:
+        except (Unavailable, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise
+            # A future of a driver's own that was cancelled looks the same; the process would end without a word.
             if loop.time() - started > WENT_WELL_SECONDS:
                 wait = FIRST_WAIT
             # Jitter, so that the instances of a deployment don't come back in step.

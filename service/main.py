@@ -7,6 +7,9 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
+
+import asyncpg
 
 from service.adapters.clock import SystemClock
 from service.adapters.kafka.commands import KafkaCommands
@@ -23,9 +26,11 @@ from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.adapters.tokens.published import PublishedKeys
 from service.deployed import authority_of, extend
-from service.domain.errors import LastseenError, Unavailable
+from service.domain.errors import EpochEnded, HistoryUnavailable, LastseenError, OffsetsGone, Unavailable
 from service.domain.limits import Allowed, Limits
+from service.loss_detector import LossDetector
 from service.node.handlers.standard import standard_handlers
+from service.node.known_log import NodeKnownLog
 from service.node.node import Node, running
 from service.node.outside import Outside
 from service.ports import Authenticator, Epoch
@@ -39,6 +44,8 @@ _log = logging.getLogger(__name__)
 _NEW_OBJECTS = 20_000
 """Between two garbage collections. One request of events makes thousands that live on in the window and the
 look-back: at Python's own 700 collecting costs a fifth of appending over HTTP."""
+_EPOCH_SECONDS = 2.0
+"""How often a node asks whether its epoch is still the present one."""
 
 
 async def prepare(
@@ -72,27 +79,64 @@ async def prepare(
 
 @asynccontextmanager
 async def open_node(settings: Settings, authenticator: Authenticator) -> AsyncIterator[Node]:
-    """A ready node on the servers that the settings name."""
-    async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(
-            open_log(settings.kafka, settings.topic, timeout=settings.kafka_timeout_seconds)
-        )
-        pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value()))
-        epoch = await _current_epoch(Epochs(pool), log)
-        kafka, seconds = settings.kafka, settings.kafka_timeout_seconds
+    """A ready node on the servers that the settings name.
+
+    Where the body ends because offsets are gone, it stays until it is known whether Kafka has lost them, and has
+    started a new epoch if so: nobody else may know how far this node had read.
+    """
+    async with (
+        open_log(settings.kafka, settings.topic, timeout=settings.kafka_timeout_seconds) as log,
+        open_pool(settings.database_url.get_secret_value()) as pool,
+    ):
+        epochs = Epochs(pool)
+        epoch = await _current_epoch(epochs, log)
+        node: Node | None = None
+        try:
+            async with _running(settings, authenticator, log, pool, epochs, epoch) as node:
+                yield node
+        except EpochEnded:
+            raise
+        except OffsetsGone as error:
+            if node is not None:
+                _log.error("no client is served until it is known whether Kafka has lost records: %s", error)
+                known = NodeKnownLog(node.services.window)
+                await LossDetector(log, log.leaders, known, epochs, epoch, settings.loss_seconds).settle()
+            raise
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings, authenticator: Authenticator, log: KafkaLog, pool: asyncpg.Pool, epochs: Epochs, epoch: Epoch
+) -> AsyncIterator[Node]:
+    kafka, seconds = settings.kafka, settings.kafka_timeout_seconds
+    async with (
+        KafkaCommands(kafka, settings.commands_topic, timeout=seconds) as commands,
+        open_presence(kafka, settings.presence_topic, timeout=seconds) as presence,
+    ):
         outside = Outside(
             log=log,
             history=PostgresHistory(pool, epoch.number),
             rights=PostgresRights(pool, epoch.number),
             cursors=PostgresCursors(pool),
-            commands=await stack.enter_async_context(KafkaCommands(kafka, settings.commands_topic, timeout=seconds)),
-            presence=await stack.enter_async_context(open_presence(kafka, settings.presence_topic, timeout=seconds)),
+            commands=commands,
+            presence=presence,
             authenticator=authenticator,
             clock=SystemClock(),
             authority=authority_of(settings.authority),
             handlers=extend(standard_handlers(), settings.extensions),
         )
-        yield await stack.enter_async_context(running(settings, outside, epoch))
+        async with running(settings, outside, epoch, [lambda: _watch(epochs, epoch)]) as node:
+            yield node
+
+
+async def _watch(epochs: Epochs, epoch: Epoch) -> NoReturn:
+    """Raises EpochEnded once another epoch is the present one; while Postgres is away nobody can tell."""
+    while True:
+        await asyncio.sleep(_EPOCH_SECONDS)
+        try:
+            await epochs.check(epoch)
+        except HistoryUnavailable as error:
+            _log.debug("can't ask for the epoch: %s", error)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from lastseen.positions import Position
 from lastseen.record import NewRecord
 
 from service.domain.duplicates import Seen
+from service.domain.epochs import Loss
 from service.domain.errors import Unavailable
 from service.domain.identity import Identity
 from service.domain.ranges import Bounds as Bounds
@@ -38,7 +39,14 @@ class Epoch(NamedTuple):
     name: str
     partitions: int
     first_of_topic: int = 1
-    """The number of the epoch that the present topic began with: since then it has only got more partitions."""
+    """The number of the epoch that the present topic began with: since then it got more partitions, or lost records."""
+    losses: tuple[Loss, ...] = ()
+    """What the topic has lost since then, the earliest loss first."""
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss that this epoch began with."""
+        return self.losses[-1] if self.losses and self.losses[-1].epoch == self.number else None
 
 
 class TailBatch(NamedTuple):

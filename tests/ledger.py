@@ -52,7 +52,7 @@ async def check_ledger(
     look_back: int = 10_000,
     acknowledged: Iterable[tuple[int, int]] = (),
 ) -> Ledger:
-    """Count everything and compare. Raises AssertionError naming the first thing that is wrong.
+    """Count everything of the present epoch and compare. Raises AssertionError naming the first thing that is wrong.
 
     The log writer must have come to the end. `acknowledged` are places that a producer was told.
     """
@@ -114,16 +114,22 @@ async def _read_database(url: str) -> _Database:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction(isolation="repeatable_read"):
-            assert await connection.fetchval("SELECT count(DISTINCT epoch) FROM projection_offset") == 1
-            progress = await connection.fetch("SELECT * FROM projection_offset WHERE projection = 'log'")
-            holes = await connection.fetch("SELECT partition, first_offset, next_offset FROM hole ORDER BY 1, 2")
+            epoch = await connection.fetchval("SELECT max(epoch) FROM projection_offset")
+            progress = await connection.fetch(
+                "SELECT * FROM projection_offset WHERE projection = 'log' AND epoch = $1", epoch
+            )
+            holes = await connection.fetch(
+                "SELECT partition, first_offset, next_offset FROM hole WHERE epoch = $1 ORDER BY 1, 2", epoch
+            )
             days = await connection.fetch(
-                "SELECT partition, first_offset, last_offset + 1 FROM log_bucket ORDER BY partition, bucket"
+                "SELECT partition, first_offset, last_offset + 1 FROM log_bucket WHERE epoch = $1 "
+                "ORDER BY partition, bucket",
+                epoch,
             )
             return _Database(
-                await _rows(connection, "log"),
-                await _rows(connection, "void"),
-                await _rows(connection, "quarantine"),
+                await _rows(connection, "log", epoch),
+                await _rows(connection, "void", epoch),
+                await _rows(connection, "quarantine", epoch),
                 {row["partition"]: (row["first_offset"], row["next_offset"], row["absent"]) for row in progress},
                 [(row[0], row[1], row[2]) for row in holes],
                 [(row[0], row[1], row[2]) for row in days],
@@ -132,8 +138,8 @@ async def _read_database(url: str) -> _Database:
         await connection.close()
 
 
-async def _rows(connection: asyncpg.Connection, table: str) -> Rows:
-    found = await connection.fetch(f"SELECT * FROM {table}")
+async def _rows(connection: asyncpg.Connection, table: str, epoch: int) -> Rows:
+    found = await connection.fetch(f"SELECT * FROM {table} WHERE epoch = $1", epoch)
     rows = {(row["partition"], row["offset"]): row for row in found}
     assert len(found) == len(rows), f"{table} holds a place twice"
     return rows

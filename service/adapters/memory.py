@@ -88,6 +88,13 @@ class MemoryLog:
         held.records = [record for record in held.records if record.offset >= held.first]
         self._wake()
 
+    def lose_from(self, partition: int, offset: int) -> None:
+        """Forget what lies at `offset` and above, as a broker whose disk lied; what is appended next comes there."""
+        held = self._partitions[partition]
+        held.next = min(held.next, offset)
+        held.records = [record for record in held.records if record.offset < offset]
+        self._wake()
+
     async def append(self, records: Sequence[NewRecord]) -> Sequence[Place]:
         self._check()
         return [self.append_raw(self.partition_of(key), value, headers, key) for key, value, headers in records]

@@ -2,10 +2,16 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from service.cli.servers import Servers, answer, with_servers
+from service.domain.epochs import LostRange, described
+
+if TYPE_CHECKING:
+    from service.adapters.postgres.epochs import Begun
+    from service.ports import Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ def lag(servers: Servers, as_json: bool) -> None:
     """How far the log writer and the rights are behind Kafka, and what was passed over, per partition."""
     if servers.database_url is None:
         raise click.UsageError("--kafka needs --database-url beside it")
-    epoch, partitions = answer(_read(servers.kafka, servers.topic, servers.database_url))
+    epoch, begun, partitions = answer(_read(servers.kafka, servers.topic, servers.database_url))
     total = sum(one.lag for one in partitions)
     rights = sum(one.rights for one in partitions)
     if as_json:
@@ -48,7 +54,12 @@ def lag(servers: Servers, as_json: bool) -> None:
             json.dumps(
                 {
                     "topic": servers.topic,
-                    "epoch": epoch,
+                    "epoch": epoch.name,
+                    "epoch_began": {
+                        "at": begun.at.isoformat(),
+                        "reason": begun.reason,
+                        "lost": [one._asdict() for one in lost_ranges(epoch)],
+                    },
                     "lag": total,
                     "rights": rights,
                     "partitions": [asdict(one) for one in partitions],
@@ -56,10 +67,16 @@ def lag(servers: Servers, as_json: bool) -> None:
             )
         )
         return
-    click.echo(f"{servers.topic}, epoch {epoch}: {total} behind, rights {rights} behind")
+    click.echo(f"{servers.topic}, epoch {epoch.name}: {total} behind, rights {rights} behind")
     click.echo("".join(name.rjust(12) for name in COLUMNS))
     for one in partitions:
         click.echo("".join(str(getattr(one, name)).rjust(12) for name in COLUMNS))
+    if epoch.loss is not None:
+        click.echo(
+            f"The epoch began at {begun.at:%Y-%m-%d %H:%M:%S%z} because Kafka had lost {epoch.loss.offsets} offsets: "
+            f"{described(epoch.loss.ranges)}",
+            err=True,
+        )
     if lost := sum(one.rights_lost for one in partitions):
         click.echo(
             f"{lost} offsets were held nowhere any more when rights were projected: check the members of your projects",
@@ -67,14 +84,21 @@ def lag(servers: Servers, as_json: bool) -> None:
         )
 
 
-async def _read(kafka: str, topic: str, database_url: str) -> tuple[str, list[PartitionLag]]:
+def lost_ranges(epoch: "Epoch") -> list[LostRange]:
+    """What was lost when the epoch began."""
+    return [one for one in epoch.loss.ranges if one.first < one.next] if epoch.loss is not None else []
+
+
+async def _read(kafka: str, topic: str, database_url: str) -> "tuple[Epoch, Begun, list[PartitionLag]]":
     from service.adapters.kafka.log import open_log
     from service.adapters.postgres.epochs import Epochs
     from service.adapters.postgres.pool import open_pool
     from service.adapters.postgres.progress import Progress, RightsProgress, read_progress, read_rights_progress
 
     async with open_log(kafka, topic) as log, open_pool(database_url, size=1) as pool:
-        epoch = await Epochs(pool).current(log.topic_id, log.partitions)
+        epochs = Epochs(pool)
+        epoch = await epochs.current(log.topic_id, log.partitions)
+        begun = await epochs.begun()
         # Postgres first: what is written meanwhile must not make the lag negative.
         progress = await read_progress(pool, epoch.number)
         rights = await read_rights_progress(pool, epoch.number)
@@ -100,4 +124,4 @@ async def _read(kafka: str, topic: str, database_url: str) -> tuple[str, list[Pa
                 projected.lost,
             )
         )
-    return epoch.name, found
+    return epoch, begun, found

@@ -7,6 +7,7 @@
     - Unavailable           passes by itself; retry after `retry_after` seconds
         - LogUnavailable        Kafka does not answer
             - OffsetsGone           Kafka no longer holds, or never held, the offsets asked for
+                - EpochEnded            another epoch is the present one: begin afresh in it
         - HistoryUnavailable    Postgres does not answer
         - TooManyCommands       as many commands wait for their receipts as may
     - Unreadable            a record that no reader can use; quarantined and passed
@@ -54,6 +55,10 @@ class LogUnavailable(Unavailable):
 
 class OffsetsGone(LogUnavailable):
     """Offsets outside what Kafka holds of a partition: ask for the bounds again and start within them."""
+
+
+class EpochEnded(OffsetsGone):
+    """The epoch at hand is not the present one any more: its offsets mean nothing now."""
 
 
 class HistoryUnavailable(Unavailable):

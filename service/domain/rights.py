@@ -14,9 +14,10 @@ from lastseen.channels import is_id
 from lastseen.names import Role
 from pydantic_core import from_json
 
+from service.domain.epochs import Loss
 from service.domain.heard import Heard
 from service.domain.records import Record
-from service.domain.stamps import Stamp, stamp_of
+from service.domain.stamps import Lives, Stamp, stamp_of
 from service.domain.tasks import STATE_AFTER, STATES_TOLD, Task, TaskState, with_claim
 
 REMEMBERED_TASKS: Final = 200_000
@@ -80,14 +81,14 @@ class _Known:
 class Rights:
     """What the records of an epoch, and what was loaded before them, say of rights.
 
-    `epoch` is the topic's first, as in `Stamp`. Projects and members are all kept. Of tasks, at most `tasks`: beyond,
-    the one heard of least recently is forgotten. What of it comes later is a part of what there is: `task` is None
-    until `learn` was told what the projection holds. So it is with what was not loaded. Of a task that was never heard
-    of, what comes is all.
+    `epoch` is the topic's first, `losses` are those of its later ones (`Lives`). Projects and members are all kept.
+    Of tasks, at most `tasks`: beyond, the one heard of least recently is forgotten. What of it comes later is a part of
+    what there is: `task` is None until `learn` was told what the projection holds. So it is with what was not loaded.
+    Of a task that was never heard of, what comes is all.
     """
 
-    def __init__(self, epoch: int, tasks: int = REMEMBERED_TASKS) -> None:
-        self._epoch = epoch
+    def __init__(self, epoch: int, tasks: int = REMEMBERED_TASKS, losses: Sequence[Loss] = ()) -> None:
+        self._lives = Lives(epoch, losses)
         self._most_tasks = tasks
         self._projects: dict[str, Project] = {}
         self._members: dict[str, dict[str, Member]] = {}
@@ -217,13 +218,14 @@ class Rights:
 
     def _is_later(self, record: Record, stamp: Stamp) -> bool:
         """Whether it comes later in the same partition: most records do, and need no stamp of their own then."""
-        same = record.partition == stamp.partition and self._epoch == stamp.epoch
-        return same and record.offset > stamp.offset
+        if record.partition != stamp.partition or record.offset <= stamp.offset:
+            return False
+        return self._lives.of(record.partition, record.offset) == stamp.epoch
 
     def _apply_task(
         self, task: str, project: str | None, user: str | None, known: _Known | None, record: Record
     ) -> Change | None:
-        stamp = stamp_of(record, self._epoch)
+        stamp = stamp_of(record, self._lives)
         state = _state_after(record)
         said = Task(
             task,
@@ -266,12 +268,13 @@ class Rights:
                 self._forgot.add(oldest)
             for claim in forgotten.claims:
                 for stamp in (claim.fixed_by, claim.changed_by):
-                    if stamp is not None and stamp.epoch == self._epoch:
+                    # Not what stood at an offset that was lost since: the projection may not have come so far again.
+                    if stamp is not None and stamp.epoch == self._lives.of(stamp.partition, stamp.offset):
                         last = self._forgotten.get(stamp.partition, -1)
                         self._forgotten[stamp.partition] = max(last, stamp.offset)
 
     def _created(self, project: str, _user: str | None, record: Record) -> Change | None:
-        known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
+        known, stamp = self._projects.get(project), stamp_of(record, self._lives)
         # The id of a deleted project stays taken: who began it anew would own what the former one has left behind.
         if known is not None and (known.deleted or known.created):
             return None
@@ -284,7 +287,7 @@ class Rights:
         return Change(ChangeKind.PROJECT, project)
 
     def _deleted(self, project: str, _user: str | None, record: Record) -> Change | None:
-        known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
+        known, stamp = self._projects.get(project), stamp_of(record, self._lives)
         if known is not None and (known.deleted or not stamp.is_after(known.since)):
             return None
         name, created = (known.name, known.created) if known else (None, False)
@@ -316,7 +319,7 @@ class Rights:
         return None if user is None else self._set_member(project, user, None, record)
 
     def _set_member(self, project: str, user: str, role: Role | None, record: Record) -> Change | None:
-        known, stamp = self._projects.get(project), stamp_of(record, self._epoch)
+        known, stamp = self._projects.get(project), stamp_of(record, self._lives)
         if known is not None and (known.deleted or known.since.is_after(stamp)):
             return None
         before = self.member(project, user)

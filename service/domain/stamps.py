@@ -1,15 +1,17 @@
 """When a record came: what lets facts be compared in whatever order partitions are read."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from service.domain.epochs import Loss
 from service.domain.records import Record
 
 
 class Stamp(NamedTuple):
-    """A record's topic, time of appending (ms since 1970), partition and offset."""
+    """A record's life of the topic, time of appending (ms since 1970), partition and offset."""
 
     epoch: int
-    """The first epoch of its topic (`Epoch.first_of_topic`): what epochs of one topic say compares by offsets."""
+    """The epoch that its life began with (`Lives`): within a life what epochs say compares by offsets."""
     appended_at: int
     partition: int
     offset: int
@@ -18,7 +20,7 @@ class Stamp(NamedTuple):
         """Whether its record is the later one: in one partition by the offset, else by the time of appending.
 
         A record that is read again in a later epoch of the same topic keeps its place, so it is no news. Whatever a
-        later topic says is later: its broker's clock may lag behind that of the one before.
+        later life says is later: its broker's clock may lag behind that of the one before.
         """
         if self.epoch != other.epoch:
             return self.epoch > other.epoch
@@ -27,6 +29,34 @@ class Stamp(NamedTuple):
         return (self.appended_at, self.partition) > (other.appended_at, other.partition)
 
 
-def stamp_of(record: Record, epoch: int) -> Stamp:
-    """The stamp of a record of the topic whose first epoch is `epoch`."""
+class Lives:
+    """The lives of a topic: at each loss another begins, with what was appended where the lost records had been.
+
+    What outlived a loss keeps its life. So an addition that is read again does not beat the removal that came after
+    it and was lost; and what is appended after the loss beats what was said at the lost offsets.
+    """
+
+    __slots__ = ("_first", "_losses")
+
+    def __init__(self, first: int, losses: Sequence[Loss] = ()) -> None:
+        """`first`: the number of the epoch that the topic began with; `losses`: those of its later ones."""
+        self._first = first
+        self._losses = [
+            (loss.epoch, {one.partition: one.first for one in loss.ranges})
+            for loss in sorted(losses, reverse=True)
+            if loss.epoch > first
+        ]
+
+    def of(self, partition: int, offset: int) -> int:
+        """The number of the epoch that the life of the record at this place began with."""
+        for epoch, firsts in self._losses:
+            # A partition that was added since has nothing of before.
+            if offset >= firsts.get(partition, 0):
+                return epoch
+        return self._first
+
+
+def stamp_of(record: Record, lives: Lives) -> Stamp:
+    """The stamp of a record of the topic that has had these lives."""
+    epoch = lives.of(record.partition, record.offset)
     return Stamp(epoch, record.appended_at, record.partition, record.offset)

@@ -151,6 +151,10 @@ class Window:
         found = [merged[offset] for offset in sorted(merged, reverse=True)[:limit]]
         return WindowPage(found, found[-1].offset if len(found) == limit else partition.first)
 
+    def between(self, number: int, start: int, stop: int) -> list[Record]:
+        """What is held of a partition in `[start, stop)`, ascending. Looks through everything."""
+        return [one for one in self._arrivals if one.partition == number and start <= one.offset < stop]
+
     def first_of(self, channel: str) -> Record | None:
         """The first record of a channel that is held, of its lowest partition where it has several."""
         runs = (p.by_channel.get(channel) for p in self._partitions.values())

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import uuid4
@@ -52,11 +52,12 @@ class Node:
         self, settings: Settings, outside: Outside, epoch: Epoch, start: Start, tasks: asyncio.TaskGroup
     ) -> None:
         log, clock = outside.log, outside.clock
+        self.epoch = epoch
         window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
         self.patience = Patience(tasks)
         sources = Sources(log, outside.history, settings.history_reads, self.patience)
-        known = Rights(epoch.first_of_topic, settings.remembered_tasks)
+        known = Rights(epoch.first_of_topic, settings.remembered_tasks, epoch.losses)
         rights = KnownRights(known, outside.rights, start.rights, self.patience)
         by_the_log = LogAccess(
             rights,
@@ -150,11 +151,13 @@ class Node:
 
 
 @asynccontextmanager
-async def running(settings: Settings, outside: Outside, epoch: Epoch) -> AsyncGenerator[Node, None]:
+async def running(
+    settings: Settings, outside: Outside, epoch: Epoch, beside: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
+) -> AsyncGenerator[Node, None]:
     """A node that is ready: its window holds the newest records, it knows all rights, and its tail is reading.
 
-    Raises LogUnavailable when Kafka does not answer. If the tail can't go on, the body is cancelled and
-    OffsetsGone comes out.
+    `beside` runs as long as the node. Raises LogUnavailable when Kafka does not answer. If the tail can't go on, the
+    body is cancelled and OffsetsGone comes out; so it is with what `beside` raises.
     """
     start = await find_start(outside.log, outside.history, outside.rights, settings)
     try:
@@ -167,6 +170,7 @@ async def running(settings: Settings, outside: Outside, epoch: Epoch) -> AsyncGe
                 tasks.create_task(node.beat(), name="heartbeat"),
                 tasks.create_task(node.services.cursors.run(), name="cursors"),
                 tasks.create_task(node.services.presence.run(), name="presence"),
+                *(tasks.create_task(one()) for one in beside),
             ]
             await head.passed(ends)
             _log.info("ready at %s, %d bytes in the window", head.token, node.services.window.bytes)

@@ -36,6 +36,11 @@ class NodeMetrics:
         yield _counter("void_records", "Duplicates and fenced records passed over", counts.void)
         yield _counter("unreadable_records", "Records that no reader can use, passed over", counts.unreadable)
         yield _counter("stray_records", "Records of another project than their task's", services.rights.rights.strays)
+        epoch = GaugeMetricFamily("lastseen_epoch", "The epoch that is served, by its number", labels=["name"])
+        epoch.add_metric([node.epoch.name], node.epoch.number)
+        yield epoch
+        lost = node.epoch.loss
+        yield _gauge("lost_offsets", "Offsets that Kafka had lost when the epoch began", lost.offsets if lost else 0)
         head = GaugeMetricFamily("lastseen_next_offset", "The offset that the tail reads next", labels=["partition"])
         for partition in services.window.partitions:
             head.add_metric([str(partition)], services.window.next(partition))

@@ -11,8 +11,8 @@ from service.adapters.kafka.topic_id import read_topic
 from service.adapters.kafka.topics import ensure_topic
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.pool import open_pool
-from service.domain.epochs import epoch_name
-from service.domain.errors import HistoryUnavailable
+from service.domain.epochs import Loss, LostRange, Reason, epoch_name
+from service.domain.errors import EpochEnded, HistoryUnavailable
 from tests.waiting import until
 
 
@@ -55,6 +55,38 @@ async def test_only_the_topic_of_the_present_epoch_is_served(database: str) -> N
             await epochs.current(topic, 13)
         with pytest.raises(HistoryUnavailable, match=str(topic)):
             await epochs.current(uuid.uuid4(), 12)
+
+
+async def test_a_loss_starts_one_epoch_whoever_finds_it_and_keeps_what_rights_were_read(database: str) -> None:
+    topic = uuid.uuid4()
+    lost = (LostRange(0, 50, 100), LostRange(1, 80, 80))
+    async with open_pool(database, size=4) as pool:
+        epochs = Epochs(pool)
+        judged = await epochs.ensure(topic, 2)
+        assert (await epochs.begun()).reason is Reason.CREATED
+        begin = "INSERT INTO projection_offset (projection, epoch, partition, next_offset) VALUES ($1, 1, $2, $3)"
+        await pool.executemany(begin, [("rights", 0, 90), ("rights", 1, 70), ("log", 0, 100)])
+        answers = await asyncio.gather(*(epochs.start_after_loss(judged, lost) for _ in range(4)))
+        (begun,) = [answer for answer in answers if answer is not None]
+        assert begun == await epochs.current(topic, 2) == await epochs.ensure(topic, 2)
+        assert (begun.number, begun.first_of_topic, begun.losses) == (2, 1, (Loss(2, lost),))
+        assert begun.loss == Loss(2, lost)
+        assert (await epochs.begun())[1:] == (Reason.LOST, False)
+        await epochs.announced(begun)
+        assert (await epochs.begun()).announced
+        await epochs.check(begun)
+        with pytest.raises(EpochEnded, match=f"{begun.name} is the present one"):
+            await epochs.check(judged)
+        # What outlived the loss was read already, the rest is read again.
+        went_on = "SELECT projection, partition, next_offset FROM projection_offset WHERE epoch = 2 ORDER BY partition"
+        assert [tuple(row) for row in await pool.fetch(went_on)] == [("rights", 0, 50), ("rights", 1, 70)]
+
+        more = await epochs.ensure(topic, 4)
+        assert (more.number, more.losses, more.loss) == (3, begun.losses, None)
+        assert (await epochs.begun()).reason is Reason.PARTITIONS
+        other = await epochs.ensure(uuid.uuid4(), 4)
+        assert (other.first_of_topic, other.losses) == (4, ())
+        assert (await epochs.begun()).reason is Reason.TOPIC
 
 
 async def test_many_that_ensure_at_once_agree(database: str) -> None:

@@ -60,7 +60,7 @@ async def test_who_reads_a_topic_that_gets_a_partition_begins_afresh(
         open_pool(ground.database_url, size=1) as pool,
     ):
         writer = await writers.start()
-        await node.publish(output("t", 0))
+        (before,) = await node.publish(output("t", 0))
 
         async def copied() -> set[tuple[int, int]]:
             return {(row["epoch"], row["partition"]) for row in await pool.fetch("SELECT epoch, partition FROM log")}
@@ -78,6 +78,13 @@ async def test_who_reads_a_topic_that_gets_a_partition_begins_afresh(
         await node.start()
         places = await node.publish(*(output(f"t{number}", number) for number in range(20)))
         assert {place["partition"] for place in places} == {0, 1}
+        async with node.client() as client:
+            await client.begin()
+            token = f"{ground.epoch}:0={before['offset']}"
+            await client.subscribe("task:t", after=token)
+            gap = await client.hear("gap", channels=["task:t"])
+            assert (gap["reason"], gap["requested"]) == ("epoch", token)
+            assert (await client.hear("task_output"))["data"] == {"number": 0}, "all that is held comes again"
 
         async def copied_all() -> bool:
             return {(2, 0), (2, 1)} <= await copied()

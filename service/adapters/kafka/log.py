@@ -17,7 +17,7 @@ from service.adapters.kafka.readers import (
     read_bounds,
     read_offsets_at,
 )
-from service.adapters.kafka.topic_id import TopicInfo, check_topic, read_topic
+from service.adapters.kafka.topic_id import Leader, TopicInfo, check_topic, read_leaders, read_topic
 from service.domain.errors import LogUnavailable
 from service.ports import Bounds, Place, TailBatch
 
@@ -78,6 +78,13 @@ class KafkaLog:
             KafkaTail(consumer, self._topic, start, self._timeout, self._check_topic) as tail,
         ):
             yield tail
+
+    async def leaders(self) -> Mapping[int, Leader]:
+        """The present leader of each partition.
+
+        Raises LogUnavailable, also where one has none; OffsetsGone where the topic is not the one that was opened.
+        """
+        return await read_leaders(self._bootstrap, self._topic, self._info, timeout=self._timeout)
 
     def read(self, partition: int, start: int, stop: int) -> AsyncGenerator[TailBatch, None]:
         return self._readers.read(partition, start, stop)

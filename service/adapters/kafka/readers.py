@@ -18,6 +18,8 @@ POLL_MS = 200
 STOP_SECONDS = 3.0
 CHECK_SECONDS = 5.0
 """How often a tail asks whether the log is still the one that it reads; with a shorter time-out, as often as that."""
+END_SECONDS = 1.0
+"""How often it asks for the bounds: an end that has gone back is soon passed again by what is appended."""
 RANGE_READERS = 4
 
 
@@ -110,8 +112,9 @@ class KafkaTail:
         self._topic = topic
         self._timeout = timeout
         self._more = check
-        self._checked = asyncio.get_running_loop().time()
+        self._checked = self._asked_more = asyncio.get_running_loop().time()
         self._checking: asyncio.Task[None] | None = None
+        self._is_behind = False
         consumer.assign(list(self._partitions))
         for tp, partition in self._partitions.items():
             consumer.seek(tp, start[partition])
@@ -125,7 +128,11 @@ class KafkaTail:
             await asyncio.gather(self._checking, return_exceptions=True)
 
     async def read(self) -> TailBatch:
-        """As `TailReader.read`. Raises OffsetsGone when retention has overtaken it, or by its `check`."""
+        """As `TailReader.read`.
+
+        Raises OffsetsGone when retention has overtaken it, when Kafka has ended twice in a row before what it has
+        read (a leader may be late to know its end), or by its `check`.
+        """
         while True:
             await self._check_now_and_then()
             with answering("Kafka"):
@@ -143,7 +150,7 @@ class KafkaTail:
                 # By the client, which cancels what it is asked while it closes: that is no cancelling of the reader.
                 raise LogUnavailable("Kafka was away while it was asked for its bounds")
             await done
-        if self._checking is None and now - self._checked > min(CHECK_SECONDS, self._timeout):
+        if self._checking is None and now - self._checked > min(END_SECONDS, self._timeout):
             self._checking = asyncio.create_task(self._check(dict(self._next)))
 
     async def _moved(self) -> dict[int, int]:
@@ -155,15 +162,19 @@ class KafkaTail:
         return moved
 
     async def _check(self, next_: Mapping[int, int]) -> None:
+        now = asyncio.get_running_loop().time()
         # First: of a topic that was made anew the bounds would tell only that they are others.
-        if self._more is not None:
+        if self._more is not None and (self._is_behind or now - self._asked_more > min(CHECK_SECONDS, self._timeout)):
             await self._more()
+            self._asked_more = now
         # A consumer of a broker that is away just finds nothing; only a question with an answer tells.
         bounds = await read_bounds(self._consumer, self._topic, list(next_), self._timeout)
+        was_behind, self._is_behind = self._is_behind, any(bounds[p].next < before for p, before in next_.items())
         for partition, before in next_.items():
             # It may have read on meanwhile, and so stand beyond the end that was told.
-            end = bounds[partition].next
-            check_start({partition: max(before, min(self._next[partition], end))}, bounds)
+            at = max(before, min(self._next[partition], bounds[partition].next))
+            if at <= bounds[partition].next or was_behind:
+                check_start({partition: at}, bounds)
 
 
 class _Reader:

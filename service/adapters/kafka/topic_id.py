@@ -5,6 +5,7 @@ Topic ids came with version 10 of Kafka's Metadata request; aiokafka speaks up t
 """
 
 import asyncio
+from collections.abc import Mapping
 from io import BytesIO
 from typing import NamedTuple
 from uuid import UUID
@@ -36,6 +37,13 @@ class TopicInfo(NamedTuple):
 
     id: UUID
     partitions: int
+
+
+class Leader(NamedTuple):
+    """Who leads a partition, -1 for nobody, and its leader epoch, which rises whenever that may have changed."""
+
+    broker: int
+    epoch: int
 
 
 class _Uuid(AbstractType[UUID]):  # type: ignore[misc]
@@ -121,6 +129,21 @@ class _MetadataRequest(Request[_MetadataRequestV12]):  # type: ignore[misc]
 
 async def read_topic(bootstrap: str, topic: str, *, timeout: float = 10.0) -> TopicInfo | None:
     """The topic's id and partition count, or None where there is no such topic. Raises LogUnavailable."""
+    found = await _describe(bootstrap, topic, timeout)
+    return None if found is None else TopicInfo(found[0], len(found[1]))
+
+
+async def read_leaders(bootstrap: str, topic: str, known: TopicInfo, *, timeout: float = 10.0) -> Mapping[int, Leader]:
+    """The present leader of each partition. Raises as `check_topic`, and LogUnavailable where one has no leader."""
+    found = await _describe(bootstrap, topic, timeout)
+    _check(bootstrap, topic, known, None if found is None else TopicInfo(found[0], len(found[1])))
+    leaders = found[1] if found is not None else {}
+    if without := sorted(partition for partition, leader in leaders.items() if leader.broker < 0):
+        raise LogUnavailable(f"partition {without[0]} of topic {topic} has no leader")
+    return leaders
+
+
+async def _describe(bootstrap: str, topic: str, timeout: float) -> tuple[UUID, dict[int, Leader]] | None:
     with answering(f"Kafka at {bootstrap}"):
         async with asyncio.timeout(timeout):
             client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout * 1000))
@@ -135,12 +158,15 @@ async def read_topic(bootstrap: str, topic: str, *, timeout: float = 10.0) -> To
         return None
     if code and error is not LeaderNotAvailableError:
         raise LogUnavailable(f"Kafka at {bootstrap} does not describe topic {topic}: {error.__name__}")
-    return TopicInfo(topic_id, len(partitions))
+    return topic_id, {index: Leader(leader, epoch) for _, index, leader, epoch, *_rest in partitions}
 
 
 async def check_topic(bootstrap: str, topic: str, known: TopicInfo, *, timeout: float = 10.0) -> None:
     """Raises OffsetsGone where the topic is no longer as it was `known`, LogUnavailable where there is none now."""
-    found = await read_topic(bootstrap, topic, timeout=timeout)
+    _check(bootstrap, topic, known, await read_topic(bootstrap, topic, timeout=timeout))
+
+
+def _check(bootstrap: str, topic: str, known: TopicInfo, found: TopicInfo | None) -> None:
     if found is None:
         raise LogUnavailable(f"Kafka at {bootstrap} has no topic {topic} any more")
     if found.id != known.id:

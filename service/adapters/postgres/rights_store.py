@@ -12,6 +12,7 @@ import asyncpg
 from service.adapters.postgres.fence import ADVANCE, check_moved, next_offsets
 from service.adapters.postgres.pool import Connection, answering
 from service.adapters.postgres.rights_rows import MEMBERS, PROJECTS, TASKS, RightsTable, member_of, project_of, task_of
+from service.domain.epochs import Loss
 from service.domain.records import Record
 from service.domain.rights import PROJECT_TYPES, ChangeKind, Rights, bears_on_rights, ids_of, is_telling
 
@@ -47,17 +48,18 @@ class Stretch(NamedTuple):
 
 
 class RightsStore:
-    """Writes the rights of the epoch with this number, `first_of_topic` as in `Epoch`.
+    """Writes the rights of the epoch with this number, `first_of_topic` and `losses` as in `Epoch`.
 
     Every call raises HistoryUnavailable while the database does not answer.
 
     After HistoryUnavailable a stretch may have been written or not; only `next_offsets` tells.
     """
 
-    def __init__(self, pool: asyncpg.Pool, epoch: int, first_of_topic: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, epoch: int, first_of_topic: int, losses: Sequence[Loss] = ()) -> None:
         self._pool = pool
         self._epoch = epoch
         self._first_of_topic = first_of_topic
+        self._losses = losses
         # What is introduced stays so: the output that follows needs no look at Postgres. Beyond the bound, the oldest
         # is looked up again.
         self._introduced: dict[_Channels, None] = {}
@@ -123,7 +125,7 @@ class RightsStore:
 
     async def _fold(self, connection: Connection, news: Sequence[Record]) -> None:
         projects, members, tasks = _touched(news)
-        rights = Rights(self._first_of_topic, len(tasks))
+        rights = Rights(self._first_of_topic, len(tasks), self._losses)
         rights.load(
             [project_of(row) for row in await connection.fetch(_PROJECTS_TOUCHED, sorted(projects))]
             if projects

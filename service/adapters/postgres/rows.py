@@ -58,6 +58,11 @@ def time_of(ms: int) -> datetime:
     return _1970 + timedelta(milliseconds=ms)
 
 
+def ms_of(time: datetime) -> int:
+    """A time of Postgres in ms since 1970."""
+    return (time - _1970) // _MS
+
+
 def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
     """The row of `record`, in the order of LOG_COLUMNS."""
     return (
@@ -80,7 +85,7 @@ def record_of(row: asyncpg.Record) -> Record:
     return Record(
         partition,
         offset,
-        (appended_at - _1970) // _MS,
+        ms_of(appended_at),
         id_,
         type_,
         channels_of(task, project, user, system, broadcast),

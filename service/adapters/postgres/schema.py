@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from service.adapters.postgres.pool import answering
@@ -48,9 +49,17 @@ epoch = Table(
     Column("topic_id", Uuid, nullable=False),
     Column("partitions", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("reason", _text()),
+    Column("lost", JSONB),
+    Column("announced_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("number", name="epoch_pkey"),
     UniqueConstraint("name", name="epoch_name_key"),
 )
+"""The epochs, the present one last. `reason` says why it began (null: of before that was kept).
+
+Where it is `lost`, `lost` is a JSON array of [partition, first, next]: `[first, next)`, which may be
+empty, had been read and is lost. `announced_at` says when users were told.
+"""
 
 log = Table(
     "log",
