@@ -2,7 +2,7 @@
 
 Run it as `python -m consumers.log_writer`, as often as you like: the instances share the partitions by a
 consumer group, and the fence in Postgres (see `LogStore`) holds even where the group is mistaken. Beside it the process
-looks for losses of Kafka's (`consumers.loss_detector`).
+looks for losses of Kafka's (`consumers.loss_detector`) and drops what is old (`consumers.tending`).
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from consumers.loss_detector import detect_loss
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
 from consumers.runner_loop import run
+from consumers.tending import tend
 from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
@@ -89,4 +90,4 @@ class LogSink:
 
 
 if __name__ == "__main__":
-    run("log-writer", write_log, detect_loss)
+    run("log-writer", write_log, detect_loss, tend)

@@ -20,6 +20,8 @@ class Settings(BaseSettings):
     """Bootstrap addresses, `host:port,…`."""
     kafka_timeout_seconds: float = Field(default=10.0, gt=0)
     """How long a call may wait for Kafka before it is unavailable."""
+    retention_days: int = Field(default=365, ge=0, le=36_500)
+    """For how many days before the present one Postgres keeps the log; 0: for ever. Kafka has settings of its own."""
     loss_seconds: float = Field(default=5.0, ge=0)
     """For how long Kafka has to lack records that were read of it, before a new epoch begins."""
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1/lastseen")

@@ -70,7 +70,7 @@ class Ground:
                 Path(folder),
                 port,
                 {
-                    **self._environment,
+                    **self.environment,
                     "LASTSEEN_JWT_SECRET": SECRET,
                     "LASTSEEN_TRUST_PROJECT_CLAIMS": "true",
                     "INSTANCE_ID": name,
@@ -98,7 +98,7 @@ class Ground:
     @asynccontextmanager
     async def _consumer(self, module: str) -> AsyncIterator[None]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", f"consumers.{module}"), env={**os.environ, **self._environment}
+            *(sys.executable, "-m", f"consumers.{module}"), env={**os.environ, **self.environment}
         )
         try:
             yield
@@ -107,7 +107,8 @@ class Ground:
             await process.wait()
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What a consumer or a node is told, less what is a node's own."""
         return {
             "LASTSEEN_KAFKA": self.kafka,
             "LASTSEEN_TOPIC": self.topic,

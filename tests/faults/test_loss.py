@@ -165,7 +165,7 @@ async def test_a_loss_starts_an_epoch_and_whoever_comes_back_is_told(
 async def test_a_loss_that_was_written_over_before_anybody_looked_is_found_by_the_records(
     losing: Losing, ground: Ground, sql: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, **ground._environment}
+    environment = {**os.environ, **ground.environment}
     async with (
         consumers(environment, tmp_path, "log_writer") as writers,
         ground.projections(),

@@ -1,17 +1,13 @@
 """Retention in Postgres: whole days go, and nothing claims that they are still there."""
 
-import asyncio
 import os
-import re
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from service.adapters.kafka.log import KafkaLog
+from service.adapters.kafka.log import KafkaLog, open_log
 from service.adapters.postgres.days import drop_days, ensure_days
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.pool import open_pool
@@ -19,11 +15,11 @@ from service.adapters.postgres.progress import read_progress
 from service.domain.errors import BadRequest
 from service.ports import Coverage, Epoch
 from tests.events import records_of, task_events
-from tests.integration.conftest import LogWriters, until_written
+from tests.integration.conftest import LogWriters, consumers, delete_records, until_written
 from tests.ledger import check_ledger
+from tests.nodes import new_ground, numbers, output
 from tests.raw import task_event
-
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+from tests.waiting import until
 
 
 async def make_older(pool: asyncpg.Pool, days: int) -> date:
@@ -146,24 +142,55 @@ async def test_a_day_that_was_dropped_by_hand_is_neither_claimed_nor_made_again(
         assert {p: held.first for p, held in (await history.coverage()).items()} == ends
 
 
-async def test_the_example_of_the_operations_page_drops_what_it_says(
-    log: KafkaLog, epoch: Epoch, log_writers: LogWriters, sql: asyncpg.Connection, database: str
+async def test_a_log_writer_drops_old_days_once_the_rights_are_read_and_clients_are_told(
+    kafka: str, postgres_url: str, tmp_path: Path
 ) -> None:
-    (example,) = re.findall(r"```sh\n(python - [^`]*drop_days[^`]*)```", OPERATIONS.read_text())
-    async with open_pool(database) as pool:
-        await write_some(log, log_writers, sql)
-        today = await make_older(pool, 91)
-        await write_some(log, log_writers, sql)
-        await make_older(pool, 90)
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["sh", "-c", example],
-        env={**log_writers.environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"dropped {today - timedelta(days=181)}\ndropped {today - timedelta(days=91)}\n"
-    assert await sql.fetchval("SELECT min(bucket) FROM log_bucket") == today - timedelta(days=90)
+    async with (
+        new_ground(kafka, postgres_url, partitions=1) as ground,
+        consumers({**os.environ, **ground.environment}, tmp_path, "log_writer") as writers,
+        consumers({**os.environ, **ground.environment}, tmp_path, "projections") as projections,
+        open_pool(ground.database_url) as pool,
+        open_log(kafka, ground.topic) as log,
+    ):
+
+        async def until_read(projection: str) -> None:
+            end = (await log.bounds())[0].next
+            query = "SELECT max(next_offset) FROM projection_offset WHERE projection = $1"
+
+            async def is_read() -> bool:
+                return bool(await pool.fetchval(query, projection) == end)
+
+            await until(is_read, timeout=30, what=f"{projection} having come to {end}")
+
+        writer = await writers.start()
+        await log.append(records_of([task_event() for _ in range(5)]))
+        await until_read("log")
+        await writers.stop(writer)
+        today = await make_older(pool, 4)
+        await delete_records(kafka, ground.topic, {0: 5})
+        # Two at once, and what is to be dropped is only in Postgres and not read for rights.
+        kept = [await writers.start(LASTSEEN_RETENTION_DAYS="3") for _ in range(2)]
+        await until(lambda: writers.said().count("stay until the projection") == 2, timeout=30, what="both waiting")
+        assert await pool.fetchval("SELECT count(*) FROM log") == 5
+        for writer in kept:
+            await writers.stop(writer)
+        await projections.start()
+        await until_read("rights")
+        for _ in range(2):
+            await writers.start(LASTSEEN_RETENTION_DAYS="3")
+        await until(lambda: f"those before {today - timedelta(days=3)}" in writers.said(), timeout=30, what="the drop")
+        assert await pool.fetchval("SELECT count(*) FROM projection_hole") == 0
+        async with ground.node() as node, node.client() as client:
+            await client.begin()
+            await node.publish(*(output("t", number) for number in range(3)))
+            token = f"{ground.epoch}:0=1"
+            await client.subscribe("task:t", after=token)
+            gap = await client.hear("gap")
+            assert (gap["reason"], gap["requested"], gap["earliest"]) == ("retention", token, f"{ground.epoch}:0=4")
+            await client.hear("task_output", data={"number": 2})
+            heard = len(client.heard)
+            await client.subscribe("task:t", after="earliest")
+            await client.hear("task_output", data={"number": 2})
+            assert "gap" not in [message["type"] for message in client.heard[heard:]]
+            page = await node.history("task:t", after="earliest")
+            assert numbers(page["events"]) == [0, 1, 2]

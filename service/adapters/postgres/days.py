@@ -10,6 +10,7 @@ import asyncpg
 from lastseen.names import TERMINAL_TYPES
 
 from service.adapters.postgres.pool import Connection, answering
+from service.adapters.postgres.rights_store import RIGHTS_PROJECTION
 from service.domain.duplicates import LOOK_BACK
 from service.domain.errors import BadRequest
 
@@ -92,6 +93,15 @@ _FORGET = (
 )
 
 
+_ANY_BEFORE = "SELECT EXISTS (SELECT FROM log_bucket WHERE bucket < $1)"
+# Where the projection of rights has nothing to read any more, none.
+_UNREAD = """
+    SELECT min(b.bucket) FROM log_bucket b
+    LEFT JOIN projection_offset r ON r.projection = $1 AND r.epoch = b.epoch AND r.partition = b.partition
+    WHERE b.epoch = (SELECT max(number) FROM epoch) AND b.last_offset >= coalesce(r.next_offset, 0)
+"""
+
+
 async def ensure_days(connection: Connection, days: Iterable[date] = ()) -> None:
     """Make the partitions of today, of the next DAYS_AHEAD days and of `days`, where they aren't there.
 
@@ -117,6 +127,30 @@ async def drop_days(pool: asyncpg.Pool, before: date, *, look_back: int = LOOK_B
             if before > today:
                 raise BadRequest(f"days up to {today} (UTC), the present one, can't be dropped: {before} is too late")
             return await _again_while_locked(lambda: _drop(connection, before, look_back))
+
+
+async def keep_days(pool: asyncpg.Pool, days: int, *, look_back: int = LOOK_BACK) -> list[date]:
+    """Drop what is older than `days` days (at least 1) before the present one, as `drop_days`; returns the days.
+
+    What the projection of rights has yet to read of the present epoch stays: Kafka may have dropped it already. Several
+    at once are fine. Raises HistoryUnavailable.
+    """
+    with answering():
+        async with pool.acquire() as connection:
+            today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+            before = today - timedelta(days=days)
+            unread: date | None = await connection.fetchval(_UNREAD, RIGHTS_PROJECTION)
+            if unread is not None and unread < before:
+                logger.warning(
+                    "the days of the log from %s on stay until the projection of rights has read them: "
+                    "consumers.projections has to run",
+                    unread,
+                )
+                before = unread
+            # Dropping makes the log writer wait, also where there is nothing to be dropped.
+            if not await connection.fetch(_HELD, before) and not await connection.fetchval(_ANY_BEFORE, before):
+                return []
+    return await drop_days(pool, before, look_back=look_back)
 
 
 async def _again_while_locked(change: Callable[[], Awaitable[T]]) -> T:
