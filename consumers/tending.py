@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 
 import asyncpg
 
+from service.adapters.postgres.cursors import sweep_cursors
 from service.adapters.postgres.days import keep_days
 from service.adapters.postgres.pool import open_pool
 from service.settings import Settings
@@ -29,3 +30,5 @@ async def tend(settings: Settings) -> NoReturn:
 async def _tend_once(pool: asyncpg.Pool, settings: Settings) -> None:
     if settings.retention_days:
         await keep_days(pool, settings.retention_days, look_back=settings.look_back)
+    if settings.cursor_rest is not None and (swept := await sweep_cursors(pool, settings.cursor_rest)):
+        logger.info("forgot %d durable cursors that had not moved for %d days", swept, settings.cursor_days)

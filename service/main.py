@@ -117,7 +117,7 @@ async def _running(
             log=log,
             history=PostgresHistory(pool, epoch.number),
             rights=PostgresRights(pool, epoch.number),
-            cursors=PostgresCursors(pool),
+            cursors=PostgresCursors(pool, settings.cursor_rest),
             commands=commands,
             presence=presence,
             authenticator=authenticator,

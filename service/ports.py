@@ -301,10 +301,15 @@ class Cursor(NamedTuple):
     client_id: str
     position: Position
     moved_at: datetime
+    expires_at: datetime | None = None
+    """When it is forgotten, unless it moves; None where that never happens."""
 
 
 class Cursors(Protocol):
-    """The durable cursors. Every call raises HistoryUnavailable while the database does not answer."""
+    """The durable cursors. Every call raises HistoryUnavailable while the database does not answer.
+
+    One that has rested for as long as a deployment says is forgotten: from then on it is as if there were none.
+    """
 
     async def find(self, key: CursorKey) -> Position | None:
         """Where the cursor stands, or None where there is none."""

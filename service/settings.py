@@ -1,5 +1,6 @@
 """Everything that a deployment can set, read in `main` and nowhere inside."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -22,6 +23,8 @@ class Settings(BaseSettings):
     """How long a call may wait for Kafka before it is unavailable."""
     retention_days: int = Field(default=365, ge=0, le=36_500)
     """For how many days before the present one Postgres keeps the log; 0: for ever. Kafka has settings of its own."""
+    cursor_days: int = Field(default=90, ge=0, le=36_500)
+    """For how many days a durable cursor may rest before it is forgotten; 0: for ever."""
     loss_seconds: float = Field(default=5.0, ge=0)
     """For how long Kafka has to lack records that were read of it, before a new epoch begins."""
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1/lastseen")
@@ -125,6 +128,11 @@ class Settings(BaseSettings):
     """Tasks whose project and owner a node keeps in memory; older ones are asked for in Postgres."""
     settle_seconds: float = Field(default=2.0, ge=0)
     """How long a denial may wait for the tail to pass what the log holds."""
+
+    @property
+    def cursor_rest(self) -> timedelta | None:
+        """How long a durable cursor may rest; None for ever."""
+        return timedelta(days=self.cursor_days) if self.cursor_days else None
 
     @field_validator("kafka")
     @classmethod

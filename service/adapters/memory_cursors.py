@@ -1,7 +1,7 @@
 """The in-memory twin of the durable cursors."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from lastseen.positions import Position
 
@@ -11,16 +11,23 @@ from service.ports import Cursor, CursorKey
 
 
 class MemoryCursors:
-    """`Cursors` in memory; `epochs` are their names, the first one first.
+    """`Cursors` in memory; `epochs` are their names, the first one first, `rest` is how long one may rest.
 
     While `available` is false every call raises HistoryUnavailable.
     """
 
-    def __init__(self, most_of_a_user: int = 100, epochs: Sequence[str] = ()) -> None:
+    def __init__(self, most_of_a_user: int = 100, epochs: Sequence[str] = (), rest: timedelta | None = None) -> None:
         self._most = most_of_a_user
+        self._rest = rest
         self._numbers = {name: number for number, name in enumerate(epochs, 1)}
         self._cursors: dict[CursorKey, Cursor] = {}
         self.available = True
+
+    def make_older(self, key: CursorKey, by: timedelta) -> None:
+        """Let a cursor have rested longer."""
+        cursor = self._cursors[key]
+        expires_at = None if cursor.expires_at is None else cursor.expires_at - by
+        self._cursors[key] = cursor._replace(moved_at=cursor.moved_at - by, expires_at=expires_at)
 
     async def find(self, key: CursorKey) -> Position | None:
         self._check()
@@ -36,7 +43,9 @@ class MemoryCursors:
             if stored is None or stored.position != now[key]:
                 # The dictionary has them in the order of their last move.
                 self._cursors.pop(key, None)
-                self._cursors[key] = Cursor(key.client_id, now[key], datetime.now(UTC))
+                moved_at = datetime.now(UTC)
+                expires_at = None if self._rest is None else moved_at + self._rest
+                self._cursors[key] = Cursor(key.client_id, now[key], moved_at, expires_at)
         for user in {key.user_id for key in moves}:
             for key in [key for key in self._cursors if key.user_id == user][: -self._most]:
                 del self._cursors[key]
@@ -54,3 +63,7 @@ class MemoryCursors:
     def _check(self) -> None:
         if not self.available:
             raise HistoryUnavailable("the cursors were made unavailable")
+        now = datetime.now(UTC)
+        for key, cursor in list(self._cursors.items()):
+            if cursor.expires_at is not None and cursor.expires_at <= now:
+                del self._cursors[key]

@@ -1,7 +1,7 @@
 """`/api/v1/cursors`: the caller's durable cursors, to be seen and to be forgotten."""
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1/cursors")
 _CURSOR: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Cursor",
-    "required": ["client_id", "position", "moved_at"],
+    "required": ["client_id", "position", "moved_at", "expires_at"],
     "additionalProperties": False,
     "properties": {
         "client_id": {
@@ -30,9 +30,19 @@ _CURSOR: Final[dict[str, Any]] = {
         },
         "position": POSITION,
         "moved_at": {"type": "string", "format": "date-time"},
+        "expires_at": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "When it is forgotten, unless it moves before; null where that never happens.",
+        },
     },
 }
-_EXAMPLE: Final = {"client_id": "phone", "position": "k3f9:0=1523,1=88", "moved_at": "2026-01-31T12:00:00.000000Z"}
+_EXAMPLE: Final = {
+    "client_id": "phone",
+    "position": "k3f9:0=1523,1=88",
+    "moved_at": "2026-01-31T12:00:00.000000Z",
+    "expires_at": "2026-05-01T12:00:00.000000Z",
+}
 _LIST: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Cursors",
@@ -42,7 +52,8 @@ _LIST: Final[dict[str, Any]] = {
 }
 _ABOUT: Final = (
     "A durable cursor says up to where a client of the user, by its `client_id`, has acknowledged the user's channel: "
-    "what came since is delivered when it connects without a position."
+    "what came since is delivered when it connects without a position. One that has not moved for 90 days (unless the "
+    "deployment says otherwise) is forgotten."
 )
 _FORGETTING: Final = "Without it, the next connection of that client gets up to 7 days of offline messages."
 
@@ -127,9 +138,14 @@ def _no_cursor(client_id: str) -> Problem:
     return Problem(404, f"no client of yours named {client_id} has acknowledged anything yet", code="not_found")
 
 
-def _shown(cursor: Cursor) -> dict[str, str]:
+def _shown(cursor: Cursor) -> dict[str, str | None]:
     return {
         "client_id": cursor.client_id,
         "position": cursor.position.token,
-        "moved_at": cursor.moved_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "moved_at": _time(cursor.moved_at),
+        "expires_at": None if cursor.expires_at is None else _time(cursor.expires_at),
     }
+
+
+def _time(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,16 +1,16 @@
 """The port `Cursors`: what the twin and Postgres promise alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 from lastseen.positions import Position
 
 from service.adapters.memory_cursors import MemoryCursors
-from service.adapters.postgres.cursors import MOST_OF_A_USER, PostgresCursors
+from service.adapters.postgres.cursors import MOST_OF_A_USER, PostgresCursors, sweep_cursors
 from service.adapters.postgres.pool import open_pool
 from service.domain.errors import HistoryUnavailable
 from service.embedded.free_ports import choose
@@ -20,6 +20,7 @@ PHONE, BROWSER, NAMELESS = CursorKey("ann", "phone"), CursorKey("ann", "browser"
 BOB = CursorKey("bob", "phone")
 
 
+REST, MINUTE = timedelta(days=90), timedelta(minutes=1)
 EPOCHS = ("first", "second")
 """Their names in order; `e` and `f` are epochs that nobody knows of."""
 
@@ -34,12 +35,17 @@ class CursorsUnderTest:
 
     one: Cursors
     other: Cursors
+    make_older: Callable[[CursorKey, timedelta], Awaitable[None]]
 
 
 @pytest.fixture
 async def _twin_cursors() -> CursorsUnderTest:
-    twin = MemoryCursors(MOST_OF_A_USER, EPOCHS)
-    return CursorsUnderTest(twin, twin)
+    twin = MemoryCursors(MOST_OF_A_USER, EPOCHS, REST)
+
+    async def make_older(key: CursorKey, by: timedelta) -> None:
+        twin.make_older(key, by)
+
+    return CursorsUnderTest(twin, twin, make_older)
 
 
 @pytest.fixture
@@ -47,7 +53,12 @@ async def _real_cursors(database: str) -> AsyncIterator[CursorsUnderTest]:
     async with open_pool(database) as pool, open_pool(database) as other:
         begin = "INSERT INTO epoch (number, name, topic_id, partitions) VALUES ($1, $2, gen_random_uuid(), 2)"
         await pool.executemany(begin, [*enumerate(EPOCHS, 1)])
-        yield CursorsUnderTest(PostgresCursors(pool), PostgresCursors(other))
+
+        async def make_older(key: CursorKey, by: timedelta) -> None:
+            older = 'UPDATE cursor SET moved_at = moved_at - $3::interval WHERE "user" = $1 AND client_id = $2'
+            await pool.execute(older, *key, by)
+
+        yield CursorsUnderTest(PostgresCursors(pool, REST), PostgresCursors(other, REST), make_older)
 
 
 @pytest.fixture(params=["twin", "real"])
@@ -68,6 +79,7 @@ async def test_each_client_of_each_user_has_its_own(cursors: CursorsUnderTest) -
     mine = await cursors.other.of_user("ann")
     assert [(cursor.client_id, cursor.position) for cursor in mine] == [("", at(9, 9)), ("phone", at(3, -1))]
     assert all(abs((cursor.moved_at - before).total_seconds()) < 60 for cursor in mine)
+    assert all(cursor.expires_at == cursor.moved_at + REST for cursor in mine)
     assert await cursors.one.of_user("nobody") == []
 
 
@@ -101,6 +113,35 @@ async def test_what_is_deleted_is_forgotten_alone(cursors: CursorsUnderTest) -> 
     assert await cursors.one.find(PHONE) is None
     assert await cursors.one.find(BROWSER) == at(6)
     assert await cursors.one.move({PHONE: at(1)}) == {PHONE: at(1)}
+
+
+async def test_one_that_has_rested_too_long_is_as_if_it_were_none(cursors: CursorsUnderTest) -> None:
+    await cursors.one.move({PHONE: at(5, 5), BROWSER: at(6, 6), NAMELESS: at(7, 7)})
+    await cursors.make_older(PHONE, REST)
+    await cursors.make_older(NAMELESS, REST)
+    await cursors.make_older(BROWSER, REST - MINUTE)
+    assert await cursors.one.find(PHONE) is None
+    assert await cursors.one.find(BROWSER) == at(6, 6)
+    assert [cursor.client_id for cursor in await cursors.other.of_user("ann")] == ["browser"]
+    assert not await cursors.one.delete(NAMELESS)
+    # It begins anew where its client is now, not where it was.
+    assert await cursors.other.move({PHONE: at(1, 9)}) == {PHONE: at(1, 9)}
+    assert await cursors.one.find(PHONE) == at(1, 9)
+    await cursors.make_older(BROWSER, MINUTE)
+    assert await cursors.other.move({BROWSER: at(6, 6)}) == {BROWSER: at(6, 6)}
+    assert await cursors.one.find(BROWSER) == at(6, 6), "at the same place, it has rested no longer"
+
+
+async def test_what_has_rested_too_long_is_swept_and_nothing_else(database: str) -> None:
+    async with open_pool(database) as pool:
+        kept = PostgresCursors(pool)
+        await kept.move({CursorKey(f"u{user}", f"c{client}"): at(1) for user in range(60) for client in range(40)})
+        await pool.execute("UPDATE cursor SET moved_at = moved_at - $1::interval WHERE client_id <> 'c7'", REST)
+        assert sum(await asyncio.gather(*(sweep_cursors(pool, REST) for _ in range(3)))) == 60 * 39
+        assert await pool.fetchval("SELECT count(*) FROM cursor WHERE client_id = 'c7'") == 60
+        assert await pool.fetchval("SELECT count(*) FROM cursor") == 60
+        (cursor,) = await kept.of_user("u0")
+        assert cursor.expires_at is None, "without a time to rest it stays for ever"
 
 
 async def test_a_user_has_a_hundred_at_most(cursors: CursorsUnderTest) -> None:

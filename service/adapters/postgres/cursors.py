@@ -1,6 +1,7 @@
 """The port `Cursors` on the table `cursor`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 import asyncpg
@@ -12,13 +13,17 @@ from service.ports import Cursor, CursorKey
 
 MOST_OF_A_USER: Final = 100
 
-_FIND: Final = 'SELECT position FROM cursor WHERE "user" = $1 AND client_id = $2'
+# What has rested too long is forgotten, whether or not it was swept yet.
+_LIVES: Final = "(${n}::interval IS NULL OR moved_at > now() - ${n}::interval)"
+_FIND: Final = f"""
+    SELECT position FROM cursor WHERE "user" = $1 AND client_id = $2 AND {_LIVES.format(n=3)}
+"""  # noqa: S608
 # In the order of their keys, so that two nodes that move the same ones don't deadlock.
-_LOCK: Final = """
-    SELECT "user", client_id, position FROM cursor
+_LOCK: Final = f"""
+    SELECT "user", client_id, position, {_LIVES.format(n=3)} AS lives FROM cursor
     WHERE ("user", client_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
     ORDER BY "user", client_id FOR UPDATE
-"""
+"""  # noqa: S608
 _BEGIN: Final = """
     INSERT INTO cursor ("user", client_id, position)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
@@ -26,11 +31,12 @@ _BEGIN: Final = """
 """
 # Of the epochs at hand: nodes of two may run at once, and the earlier must not take back what the later has moved.
 _NUMBERS: Final = "SELECT name, number FROM epoch WHERE name = ANY($1)"
-_MOVE: Final = """
+_MOVE: Final = f"""
     UPDATE cursor c SET position = new.position, moved_at = now()
     FROM unnest($1::text[], $2::text[], $3::text[]) AS new("user", client_id, position)
-    WHERE c."user" = new."user" AND c.client_id = new.client_id AND c.position <> new.position
-"""
+    WHERE c."user" = new."user" AND c.client_id = new.client_id
+    AND (c.position <> new.position OR NOT {_LIVES.format(n=4)})
+"""  # noqa: S608
 # Two nodes that each begin one of a user's would each see only their own.
 _TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(hashtextextended('cursor ' || $1, 0))"
 _TOO_MANY: Final = 'SELECT "user", count(*) - $2 FROM cursor WHERE "user" = ANY($1) GROUP BY 1 HAVING count(*) > $2'
@@ -41,19 +47,42 @@ _TRIM: Final = """
         ORDER BY moved_at, client_id DESC LIMIT $2 FOR UPDATE SKIP LOCKED
     )
 """
-_OF_USER: Final = 'SELECT client_id, position, moved_at FROM cursor WHERE "user" = $1 ORDER BY client_id'
-_DELETE: Final = 'DELETE FROM cursor WHERE "user" = $1 AND client_id = $2 RETURNING 1'
+_OF_USER: Final = f"""
+    SELECT client_id, position, moved_at, moved_at + $2::interval AS expires_at FROM cursor
+    WHERE "user" = $1 AND {_LIVES.format(n=2)} ORDER BY client_id
+"""  # noqa: S608
+_DELETE: Final = f"""
+    DELETE FROM cursor WHERE "user" = $1 AND client_id = $2 RETURNING {_LIVES.format(n=3)}
+"""  # noqa: S608
+# In the order of the key, so that all of them are one walk through it. An index by time would be written at every move.
+_RESTED: Final = """
+    SELECT "user", client_id FROM cursor
+    WHERE ("user", client_id) > ($1, $2) AND moved_at <= now() - $3::interval
+    ORDER BY "user", client_id LIMIT $4
+"""
+# Once more, or a client that has come back meanwhile would lose its place.
+_FORGET: Final = """
+    DELETE FROM cursor c USING (
+        SELECT "user", client_id FROM cursor
+        WHERE ("user", client_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+        AND moved_at <= now() - $3::interval
+        ORDER BY "user", client_id FOR UPDATE SKIP LOCKED
+    ) rested
+    WHERE c."user" = rested."user" AND c.client_id = rested.client_id
+"""
+_SWEPT_AT_ONCE: Final = 1_000
 
 
 class PostgresCursors:
-    """Made over a pool; see the port for what it does."""
+    """Made over a pool; see the port for what it does. `rest`: how long a cursor may rest, None for ever."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, rest: timedelta | None = None) -> None:
         self._pool = pool
+        self._rest = rest
 
     async def find(self, key: CursorKey) -> Position | None:
         with answering():
-            found = await self._pool.fetchval(_FIND, *key)
+            found = await self._pool.fetchval(_FIND, *key, self._rest)
         return None if found is None else Position.parse(found)
 
     async def move(self, moves: Mapping[CursorKey, Position]) -> Mapping[CursorKey, Position]:
@@ -62,25 +91,44 @@ class PostgresCursors:
             async with self._pool.acquire() as connection, connection.transaction():
                 first = [position.token for position in moves.values()]
                 begun = await connection.fetch(_BEGIN, users, clients, first)
-                rows = await connection.fetch(_LOCK, users, clients)
-                stored = {CursorKey(row["user"], row["client_id"]): Position.parse(row["position"]) for row in rows}
+                rows = await connection.fetch(_LOCK, users, clients, self._rest)
+                stored = {
+                    CursorKey(row["user"], row["client_id"]): Position.parse(row["position"])
+                    for row in rows
+                    if row["lives"]
+                }
                 epochs = {position.epoch for position in (*stored.values(), *moves.values())}
                 # Nearly always they are all of one.
                 found = await connection.fetch(_NUMBERS, sorted(epochs)) if len(epochs) > 1 else ()
                 numbers = {row["name"]: row["number"] for row in found}
                 now = {key: moved(stored.get(key), position, numbers) for key, position in moves.items()}
-                await connection.execute(_MOVE, users, clients, [position.token for position in now.values()])
+                tokens = [position.token for position in now.values()]
+                await connection.execute(_MOVE, users, clients, tokens, self._rest)
                 await _trim(connection, sorted({row["user"] for row in begun}))
         return now
 
     async def of_user(self, user_id: str) -> Sequence[Cursor]:
         with answering():
-            rows = await self._pool.fetch(_OF_USER, user_id)
-        return [Cursor(row["client_id"], Position.parse(row["position"]), row["moved_at"]) for row in rows]
+            rows = await self._pool.fetch(_OF_USER, user_id, self._rest)
+        return [
+            Cursor(row["client_id"], Position.parse(row["position"]), row["moved_at"], row["expires_at"])
+            for row in rows
+        ]
 
     async def delete(self, key: CursorKey) -> bool:
         with answering():
-            return await self._pool.fetchval(_DELETE, *key) is not None
+            return bool(await self._pool.fetchval(_DELETE, *key, self._rest))
+
+
+async def sweep_cursors(pool: asyncpg.Pool, rest: timedelta) -> int:
+    """Forget the cursors that have rested for so long; how many. Raises HistoryUnavailable."""
+    swept, after = 0, ("", "")
+    with answering():
+        while rows := await pool.fetch(_RESTED, *after, rest, _SWEPT_AT_ONCE):
+            users, clients = [row["user"] for row in rows], [row["client_id"] for row in rows]
+            swept += int((await pool.execute(_FORGET, users, clients, rest)).split()[-1])
+            after = (users[-1], clients[-1])
+    return swept
 
 
 async def _trim(connection: Connection, users: Sequence[str]) -> None:
