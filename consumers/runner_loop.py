@@ -74,7 +74,7 @@ async def keep_working(name: str, work: Work) -> None:
                 wait = FIRST_WAIT
             # Jitter, so that the instances of a deployment don't come back in step.
             pause = wait * random.uniform(0.5, 1.0)  # noqa: S311
-            logger.warning("%s waits %.1f s: %s", name, pause, error)
+            logger.warning("%s waits %.1f s: %s", name, pause, str(error) or "its driver gave up what it was doing")
             await asyncio.sleep(pause)
             wait = min(2 * wait, LONGEST_WAIT)
 

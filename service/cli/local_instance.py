@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from service.cli.first_steps import first_time, next_steps, run_welcome
+from service.domain.errors import HistoryUnavailable
 from service.embedded import free_ports, instance
 from service.embedded.child import Child
 from service.embedded.data_dir import DataDir, open_data_dir
@@ -29,6 +30,7 @@ CONSUMERS = ("log-writer", "projections")
 
 TOPIC = "events"
 OPEN_FILES = 1 << 20
+EPOCH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,20 @@ async def _serve(
     for line in next_steps(first and wanted.welcome):
         progress.tell(line)
     welcome = [run_welcome(data_dir, progress)] if first and wanted.welcome else []
-    await together(stack.supervisor.wait(), *welcome)
+    await together(stack.supervisor.wait(), _follow_epoch(stack.database_url, written), *welcome)
+
+
+async def _follow_epoch(database_url: str, written: "_Written") -> None:
+    """Keep the epoch that is written down the present one: the loss detector may start another."""
+    from service.adapters.postgres.epochs import Epochs
+    from service.adapters.postgres.pool import open_pool
+
+    async with open_pool(database_url, size=1) as pool:
+        epochs = Epochs(pool)
+        while True:
+            await asyncio.sleep(EPOCH_SECONDS)
+            with contextlib.suppress(HistoryUnavailable):
+                written.epoch_is((await epochs.begun()).name)
 
 
 class _Written:
@@ -114,6 +129,12 @@ class _Written:
         """From here on the file is there."""
         self._instance = instance
         self.changed(pids)
+
+    def epoch_is(self, name: str) -> None:
+        """The present epoch is this one."""
+        if self._instance is not None and self._instance.epoch != name:
+            self._instance.epoch = name
+            self._instance.write(self._data_dir)
 
     def changed(self, pids: Mapping[str, int]) -> None:
         """Some process has another pid."""

@@ -71,7 +71,7 @@ async def test_a_loss_starts_one_epoch_whoever_finds_it_and_keeps_what_rights_we
         assert begun == await epochs.current(topic, 2) == await epochs.ensure(topic, 2)
         assert (begun.number, begun.first_of_topic, begun.losses) == (2, 1, (Loss(2, lost),))
         assert begun.loss == Loss(2, lost)
-        assert (await epochs.begun())[1:] == (Reason.LOST, False)
+        assert (await epochs.begun())[2:] == (Reason.LOST, False)
         await epochs.announced(begun)
         assert (await epochs.begun()).announced
         await epochs.check(begun)

@@ -39,6 +39,7 @@ _ANNOUNCED = "UPDATE epoch SET announced_at = now() WHERE number = $1"
 class Begun(NamedTuple):
     """How the present epoch began. `reason` is None where it was not kept yet."""
 
+    name: str
     at: datetime
     reason: Reason | None
     announced: bool
@@ -113,7 +114,7 @@ class Epochs:
         if row is None:
             raise HistoryUnavailable("there is no epoch yet: start one with `lastseen topics create`")
         reason = Reason(row["reason"]) if row["reason"] in [*Reason] else None
-        return Begun(row["started_at"], reason, row["announced_at"] is not None)
+        return Begun(row["name"], row["started_at"], reason, row["announced_at"] is not None)
 
     async def announced(self, epoch: Epoch) -> None:
         """Note that users were told of the loss that it began with."""
