@@ -366,6 +366,10 @@ class Connection:
         """As `Flow.room`."""
         await self._flow.room()
 
+    async def room_within(self, seconds: float) -> bool:
+        """As `Flow.room_within`."""
+        return await self._flow.room_within(seconds)
+
     def drained(self) -> None:
         """The port's buffer has fallen to `low_water`."""
         self._flow.drained()

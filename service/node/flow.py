@@ -34,6 +34,15 @@ class Flow:
         while not self.has_room:
             await self._drain()
 
+    async def room_within(self, seconds: float) -> bool:
+        """Wait for that, at most so long; whether it has come."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.room()
+        except TimeoutError:
+            return False
+        return True
+
     async def room_to_answer(self) -> None:
         """Wait until the client has taken enough of what was written; its further messages wait with it."""
         while not self.has_room_to_answer:

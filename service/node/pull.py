@@ -15,6 +15,8 @@ _log = logging.getLogger(__name__)
 _MAX_RETRY_SECONDS: Final = 5.0
 _SLICE_BYTES: Final = 128 * 1024
 """What is written of a page before the client has to have room again."""
+_HOLD_SECONDS: Final = 1.0
+"""How long the rest of a page is kept for a client that has no room; after that it is read again once there is."""
 
 
 class Puller:
@@ -48,10 +50,10 @@ class Puller:
         turns.waiting += 1
         try:
             await self._learn_ends(connection, group)
-            retry = 0.2
+            retry, few = 0.2, None
             while not _is_over(connection, group):
                 try:
-                    await self._older(connection, group, turns.lock)
+                    few = await self._older(connection, group, turns.lock, few)
                     if await self._newer(connection, group, turns.lock):
                         return
                     retry = 0.2
@@ -77,11 +79,14 @@ class Puller:
                 except HistoryUnavailable:
                     return  # then the terminal event itself tells
 
-    async def _older(self, connection: Connection, group: CatchUp, turn: asyncio.Lock) -> None:
-        """Serve what the window no longer holds."""
+    async def _older(self, connection: Connection, group: CatchUp, turn: asyncio.Lock, few: int | None) -> int | None:
+        """Serve what the window no longer holds, `few` records first where that is what the client takes at once.
+
+        For a client that had no room in time, how few that was: nothing is held for it while it has none.
+        """
         user = connection.identity.user_id
         is_quick = True
-        replay = connection.node.replay.pages(group, who=user, is_quick=lambda: is_quick)
+        replay = connection.node.replay.pages(group, who=user, is_quick=lambda: is_quick, first=few)
         async with aclosing(replay) as pages:
             while True:
                 async with turn:
@@ -89,12 +94,16 @@ class Puller:
                     await connection.room()
                     page = await anext(pages, None)
                     if page is None or _is_over(connection, group):
-                        return
+                        return None
                     for part in page.slices(_SLICE_BYTES) if isinstance(page, Page) else (page,):
                         connection.deliver(group, part)
-                        await connection.room()
+                        in_time = await connection.room_within(_HOLD_SECONDS)
                         if _is_over(connection, group):
-                            return
+                            return None
+                        if not in_time:
+                            return max(1, len(part.records)) if isinstance(part, Page) else None
+                # Others of the connection may hold the turn for long.
+                del page, part
 
     async def _newer(self, connection: Connection, group: CatchUp, turn: asyncio.Lock) -> bool:
         """Serve out of the window. False when it slid past the cursor meanwhile."""

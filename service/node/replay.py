@@ -139,18 +139,19 @@ class Replay:
         *,
         who: str = "",
         is_quick: Callable[[], bool] = lambda: False,
+        first: int | None = None,
     ) -> AsyncGenerator[Page | Lost, None]:
         """What lies between the group's cursor and the window, page by page, until the window holds the rest.
 
         With `types`, records of others may be left out. `who` takes turns with others at reading the history; while
-        `is_quick`, the next page is read before it is asked for.
+        `is_quick`, the next page is read before it is asked for. `first` bounds the records of the first page.
 
         Whoever iterates moves the cursor by each page before asking for the next. Raises HistoryUnavailable,
         LogUnavailable where only the one or the other could go on.
         """
         held: Held | None = None
         is_fresh = False
-        limit = _FIRST_PAGE
+        limit = min(first or _FIRST_PAGE, _FIRST_PAGE)
         ahead: ReadAhead[_Part, _Read] = ReadAhead()
         async with ahead:
             while behind := self._behind(group.cursor):
@@ -176,7 +177,10 @@ class Replay:
                     limit = _next_limit(read.page.records) or limit
                     if is_quick() and len(read.page.records) >= part.limit > _FIRST_PAGE:
                         self._begin_next(ahead, group, held, read.page.served, limit, who, types)
-                    yield Page(read.page.records, read.page.served)
+                    once = [Page(read.page.records, read.page.served)]
+                    del read
+                    # Not held here: whoever has taken it may wait for long before it asks for the next.
+                    yield once.pop()
                     continue
                 log_held, held = held, None
                 for partition, step in steps.items():
