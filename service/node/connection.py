@@ -358,6 +358,11 @@ class Connection:
             self._port.write(frame)
 
     @property
+    def buffered(self) -> int:
+        """Bytes written that the client has not taken yet."""
+        return 0 if self._is_gone else self._port.buffered()
+
+    @property
     def has_room(self) -> bool:
         """As `Flow.has_room`."""
         return self._flow.has_room

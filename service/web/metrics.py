@@ -28,6 +28,8 @@ class NodeMetrics:
         yield _gauge("connections", "Clients that are connected", len(services.connections))
         yield _gauge("users", "Users that are connected", len(services.connections.users))
         yield _gauge("channels", "Channels that somebody has subscribed to", len(services.connections.channels))
+        waiting = sum(connection.buffered for connection in services.connections)
+        yield _gauge("buffered_bytes", "Bytes written to clients that they have not taken yet", waiting)
         yield _gauge("catch_ups", "Subscriptions that are catching up together", node.puller.running)
         yield _gauge("window_bytes", "Memory of the newest records", services.window.bytes)
         yield _counter("appended_events", "Events that this node has appended", node.publisher.appended)

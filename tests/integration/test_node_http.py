@@ -297,4 +297,5 @@ async def test_metrics_tell_what_the_node_does(node: NodeProcess) -> None:
     assert during["lastseen_connections"] == before["lastseen_connections"] + 1
     assert during["lastseen_appended_events_total"] == before["lastseen_appended_events_total"] + 2
     assert during["lastseen_window_bytes"] > 0
+    assert "lastseen_buffered_bytes" in during
     assert "process_resident_memory_bytes" in during
