@@ -87,21 +87,21 @@ class Ground:
                 await node.stop()
                 print(node.said)
 
-    def log_writer(self) -> AbstractAsyncContextManager[None]:
+    def log_writer(self) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
         """A running log writer."""
         return self._consumer("log_writer")
 
-    def projections(self) -> AbstractAsyncContextManager[None]:
+    def projections(self) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
         """A running projection of rights."""
         return self._consumer("projections")
 
     @asynccontextmanager
-    async def _consumer(self, module: str) -> AsyncIterator[None]:
+    async def _consumer(self, module: str) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", f"consumers.{module}"), env={**os.environ, **self.environment}
         )
         try:
-            yield
+            yield process
         finally:
             process.kill()
             await process.wait()

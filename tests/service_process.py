@@ -31,8 +31,8 @@ class ServiceProcess:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
-    async def start(self) -> None:
-        """Start it and wait until it is ready."""
+    async def start(self, timeout: float = 90) -> None:
+        """Start it and wait, at most so many seconds, until it is ready."""
         with (self.data_dir / "node.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "service.main", "--host", HOST, "--port", str(self.port)),
@@ -50,7 +50,7 @@ class ServiceProcess:
                 except httpx.TransportError:
                     return False
 
-            await until(ready, timeout=30, what="the node being ready")
+            await until(ready, timeout=timeout, what="the node being ready")
 
     async def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End it and wait until it has ended."""

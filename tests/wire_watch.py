@@ -2,8 +2,10 @@
 event without a right to it, each in the order of the log. It knows no more than the protocol's words.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lastseen.names import LEFT_OUT_OFFLINE
 from lastseen.notices import Message
@@ -13,6 +15,8 @@ from service.domain.identity import Identity
 from tests.oracle import Cut, Oracle
 
 WAITING = ("unavailable", "history_unavailable")
+STARTS = ("after", "since", "last")
+Fault = Literal["lost", "doubled", "out of order", "other"]
 
 
 @dataclass
@@ -23,6 +27,8 @@ class Stream:
     at: dict[int, int]
     left_out_upto: Mapping[int, int] = field(default_factory=dict)
     """What belongs to its moment need not come up to there: offline messages."""
+    came: set[tuple[int, int]] = field(default_factory=set)
+    """The places of the events that have."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class _Asked:
     """A `subscribe`, and what the log held when the node took it up."""
 
     after: Position | None
+    has_start: bool
     held: Cut
 
 
@@ -59,6 +66,8 @@ class Watch:
         self.wrong: list[str] = []
         self.seen: dict[str, int] = {}
         """How often what has happened."""
+        self.faults: Counter[Fault] = Counter()
+        """What is wrong, by kind: events lost, come again, come behind later ones, and whatever else."""
         self._asked: dict[object, _Asked] = {}
         self._after = None if after is None else Position.parse(after)
         self._names_start = after is not None
@@ -69,8 +78,9 @@ class Watch:
         """The client's message is taken up; the log holds what lies below `held` now."""
         if message["type"] == "subscribe":
             after = Position.parse(message["after"]) if "after" in message else None
-            self._names_start = self._names_start or after is not None
-            self._asked[message["ref"]] = _Asked(after, held)
+            has_start = any(start in message for start in STARTS)
+            self._names_start = self._names_start or has_start
+            self._asked[message["ref"]] = _Asked(after, has_start, held)
 
     def hear(self, message: Message, low: Cut, high: Cut) -> None:
         """The node writes a message; it has read the log up to somewhere from `low` to `high`."""
@@ -137,10 +147,10 @@ class Watch:
 
     def _subscribed(self, message: Message, low: Cut, high: Cut) -> None:
         channel = message["channel"]
-        after = self._asked[message["ref"]].after
-        if after is not None or channel not in self.streams:
+        asked = self._asked[message["ref"]]
+        if asked.has_start or channel not in self.streams:
             at = dict(Position.parse(message["position"]).offsets)
-            self._begin(channel, Stream(after is None, at), after, low, high)
+            self._begin(channel, Stream(not asked.has_start, at), asked.after, low, high)
 
     def _begin(self, channel: str, stream: Stream, after: Position | None, low: Cut, high: Cut) -> None:
         self.streams[channel] = stream
@@ -197,7 +207,9 @@ class Watch:
                 )
             stream = self.streams[channel]
             if offset <= stream.at.get(partition, -1):
-                self._say(f"{place} came for {channel}, which had come to {stream.at[partition]}")
+                fault: Fault = "doubled" if (partition, offset) in stream.came else "out of order"
+                self._say(f"{place} came for {channel}, which had come to {stream.at[partition]}", fault)
+            stream.came.add((partition, offset))
             self._complete(channel, stream, partition, offset - 1)
             owed = self._oracle.owed(channel, partition, offset - 1, offset)
             if not owed:
@@ -217,11 +229,12 @@ class Watch:
         for one in self._oracle.owed(channel, partition, at, upto):
             is_of_its_moment = one.type in LEFT_OUT_OFFLINE and one.offset <= stream.left_out_upto.get(partition, -1)
             if not is_of_its_moment and not self._oracle.may_be_kept_from(channel, one):
-                self._say(f"{channel} lost {partition}:{one.offset} ({one.type})")
+                self._say(f"{channel} lost {partition}:{one.offset} ({one.type})", "lost")
         stream.at[partition] = max(at, upto)
 
     def _count(self, what: str) -> None:
         self.seen[what] = self.seen.get(what, 0) + 1
 
-    def _say(self, problem: str) -> None:
+    def _say(self, problem: str, fault: Fault = "other") -> None:
+        self.faults[fault] += 1
         self.wrong.append(f"{self._identity.user_id}: {problem}")

@@ -130,14 +130,14 @@ def _open_folder() -> Path:
 
 
 @asynccontextmanager
-async def own_ground() -> AsyncIterator[Ground]:
+async def own_ground(partitions: int = 8) -> AsyncIterator[Ground]:
     """A Kafka and a Postgres of their own, gone afterwards."""
     folder = _open_folder()
     try:
         with open_data_dir(folder / "servers") as data_dir:
             async with (
                 running(data_dir, progress=_Quiet(), durable=False) as stack,
-                new_ground(stack.kafka, stack.admin_url, partitions=8) as ground,
+                new_ground(stack.kafka, stack.admin_url, partitions) as ground,
             ):
                 yield ground
     finally:

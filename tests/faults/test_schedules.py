@@ -1,0 +1,42 @@
+"""Random schedules of cuts, returns, starts and slow reading, small: nothing is lost, doubled or out of order."""
+
+from random import Random
+
+from tests.checker import Checker
+from tests.faults.schedules import Plan, play
+from tests.faults.wanderer import Wanderer
+from tests.nodes import new_ground
+
+PLAN = Plan(schedules=40, at_once=20, nodes=2, events_per_second=60, restart_every=3)
+
+
+async def test_whoever_comes_back_has_everything_once_and_in_order(kafka: str, postgres_url: str) -> None:
+    seed = Random().getrandbits(32)
+    print(f"seed {seed}")
+    async with new_ground(kafka, postgres_url) as ground:
+        tally = await play(ground, PLAN, seed)
+    print(tally)
+    assert not tally.wrong, tally.wrong[:5]
+    assert not tally.tracebacks, tally.tracebacks[0]
+    assert tally.counts["schedules"] == PLAN.schedules
+    for what in ("kills", "returns", "fell_behind", "replayed events", "live events", "from Postgres", "begun by time"):
+        assert tally.counts[what], f"no {what}: a run that is too tame shows nothing"
+    assert tally.counts["node restarts"]
+    assert tally.counts["log writer pauses"]
+
+    # And would it have seen anything? An event less, and one twice.
+    wanderer = tally.last
+    assert wanderer is not None
+    had = wanderer.follower.followed.got
+    got = max((had[channel] for channel in had if not channel.startswith("user:")), key=len)
+    assert len(got) > 2
+    assert not _faults(tally.checker, wanderer)
+    first = got.pop(0)
+    assert _faults(tally.checker, wanderer) == {"lost"}
+    got[:0] = [first, first]
+    assert _faults(tally.checker, wanderer) == {"doubled"}
+
+
+def _faults(checker: Checker, wanderer: Wanderer) -> set[str]:
+    """The kinds of what is wrong with what a wanderer had, over all its connections."""
+    return set(+checker.check([], [wanderer.follower.followed], wanderer.head).faults)
