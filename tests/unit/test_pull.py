@@ -71,6 +71,10 @@ async def _following(history: _History, log: SimulatedLog, subscribes: int) -> t
     port = SimulatedPort(server.node.services.low_water)
     line = Line(server, port, USER)
     line.open(None, None, None)
+    # What came while away, of which there is nothing, is looked for with the same pages: it is over.
+    await asyncio.sleep(LONG)
+    port.read(1_000)
+    history.limits.clear()
     for number in range(subscribes):
         line.send({"type": "subscribe", "channel": f"task:t{number}", "after": "earliest"})
     await asyncio.sleep(LONG)
