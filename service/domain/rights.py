@@ -12,13 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from lastseen.channels import is_id
 from lastseen.names import Role
+from lastseen.task_state import STATE_AFTER, TaskState, state_after
 from pydantic_core import from_json
 
 from service.domain.epochs import Loss
 from service.domain.heard import Heard
 from service.domain.records import Record
 from service.domain.stamps import Lives, Stamp, stamp_of
-from service.domain.tasks import STATE_AFTER, STATES_TOLD, Task, TaskState, with_claim
+from service.domain.tasks import Task, with_claim
 
 REMEMBERED_TASKS: Final = 200_000
 MAX_NAME_CHARACTERS: Final = 200
@@ -278,7 +279,7 @@ class Rights:
         # The id of a deleted project stays taken: who began it anew would own what the former one has left behind.
         if known is not None and (known.deleted or known.created):
             return None
-        fields, data = _fields_of(record)
+        fields, data = fields_of(record)
         name = _name(data) or (known.name if known else None)
         self._projects[project] = Project(project, name, deleted=False, created=True, since=stamp)
         owner = _id(data.get("owner_id")) or _id(fields.get("user_id"))
@@ -300,7 +301,7 @@ class Rights:
         # Who may not make a project may not name one that nobody has made.
         if known is None or known.deleted:
             return None
-        _, data = _fields_of(record)
+        _, data = fields_of(record)
         name = _name(data)
         if name is None or name == known.name:
             return None
@@ -309,7 +310,7 @@ class Rights:
 
     # The member is whose channel the record goes to. A record that grants has to say so twice, one that takes once.
     def _member_added(self, project: str, user: str | None, record: Record) -> Change | None:
-        _, data = _fields_of(record)
+        _, data = fields_of(record)
         role = _role(data.get("role"))
         if user is None or role is None or data.get("user_id") != user:
             return None
@@ -367,14 +368,11 @@ def ids_of(channels: tuple[str, ...]) -> tuple[str | None, str | None, str | Non
 
 
 def _state_after(record: Record) -> TaskState | None:
-    if record.type != "task_status_change":
-        return STATE_AFTER.get(record.type)
-    _, data = _fields_of(record)
-    status = data.get("status")
-    return STATES_TOLD.get(status) if isinstance(status, str) else None
+    data = fields_of(record)[1] if record.type in PARSED_TYPES else {}
+    return state_after(record.type, data)
 
 
-def _fields_of(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
+def fields_of(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of a record's value, and its `data`; empty where there are none to be read."""
     try:
         fields = from_json(record.value)

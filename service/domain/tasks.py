@@ -5,44 +5,12 @@ gives the same whatever comes first and however often. Sayings about different p
 one that `beats` the others is the task, the others are claims to its id that came to nothing.
 """
 
-from enum import StrEnum
 from functools import cmp_to_key
 from typing import Final, NamedTuple
 
+from lastseen.task_state import ENDED, TaskState
+
 from service.domain.stamps import Stamp
-
-
-class TaskState(StrEnum):
-    """What a task does."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    WAITING = "waiting"
-    """For a confirmation."""
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-
-
-ENDED: Final = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.TIMEOUT})
-
-STATE_AFTER: Final = {
-    "task_resumed": TaskState.RUNNING,
-    "task_paused": TaskState.PAUSED,
-    "task_confirmation_required": TaskState.WAITING,
-    "task_completed": TaskState.COMPLETED,
-    "task_failed": TaskState.FAILED,
-    "task_cancelled": TaskState.CANCELLED,
-    "task_timeout": TaskState.TIMEOUT,
-}
-"""The state that an event of this type leaves a task in; others leave it as it was. It begins by running.
-
-A start is not among them: were it, a second one, which counts for nothing, could take a pause back.
-"""
-
-STATES_TOLD: Final = {str(state): state for state in TaskState if state not in ENDED}
-"""What `task_status_change` may say. Only a terminal event ends a task: what is void after it goes by that too."""
 
 
 class Task(NamedTuple):

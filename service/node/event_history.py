@@ -26,6 +26,7 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends with the record that brings its values to this."""
 PAGE_SECONDS: Final = 2.0
 """A page that has looked for so long ends where it has come to, full or not."""
+_SEARCH_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class EventHistory:
 
     async def backward(self, wanted: Wanted, range_: Range, limit: int) -> HistoryAnswer:
         """The last `limit` events of a range, the newest first, by their times of appending."""
-        await self._settle()
+        await self.settle()
         heads = self._window.heads()
         top, gap = heads, None
         if range_.before is not None:
@@ -173,9 +174,28 @@ class EventHistory:
                 break
         return Position(self._head.epoch, _joined(earliest, descent.rest))
 
+    async def descend(
+        self, wanted: Wanted, top: Mapping[int, int], bottom: Mapping[int, int]
+    ) -> AsyncGenerator[Record, None]:
+        """The records of some partitions between two offsets each, both included, the newest first.
+
+        What nobody holds any more is passed over. Raises Unavailable, too, where none is found for a long time.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _SEARCH_SECONDS
+        descent = Descent(self._window, self._replay, self._sources, wanted, top, bottom, deadline)
+        while True:
+            record = await descent.take()
+            if record is not None:
+                yield record
+            elif descent.missing is None:
+                if max(descent.rest.values()) >= 0:
+                    raise Unavailable("what is asked for lies too far back: try again")
+                return
+
     async def _bounds(self, range_: Range) -> tuple[dict[int, int], dict[int, int], Gap | None]:
         """Where a range begins and up to where it can be read now, and what is missing at its beginning."""
-        await self._settle()
+        await self.settle()
         heads = self._window.heads()
         beginning = await self._replay.begin(range_.after or EARLIEST)
         cursor, gap = dict(beginning.cursor), None
@@ -196,7 +216,7 @@ class EventHistory:
             upto = {p: min(until[p], offset) for p, offset in upto.items()}
         return cursor, _joined(cursor, upto), gap
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Give the tail a moment to come as far as the log is; where it does not, the watermark says so."""
         with suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(self._settle_seconds):

@@ -34,6 +34,7 @@ from service.node.replay import Replay
 from service.node.rights import KnownRights
 from service.node.services import Services
 from service.node.sources import Sources
+from service.node.states import States
 from service.node.tail import Start, Tail, find_start
 from service.ports import Epoch
 from service.settings import Settings
@@ -76,6 +77,7 @@ class Node:
         self._left = asyncio.Event()
         """Set, and made anew, whenever a client has left."""
         self.puller = Puller(tasks)
+        past = EventHistory(window, head, replay, sources, settings.settle_seconds)
         self.services = Services(
             settings=settings,
             clock=clock,
@@ -87,7 +89,8 @@ class Node:
             heartbeat=Heartbeat(settings, clock, head),
             fanout=fanout,
             replay=replay,
-            history=EventHistory(window, head, replay, sources, settings.settle_seconds),
+            history=past,
+            states=States(rights, access, head, window, past, epoch, settings.settle_seconds),
             access=access,
             rights=rights,
             cursors=cursors,

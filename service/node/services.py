@@ -19,6 +19,7 @@ from service.node.patience import Patience
 from service.node.presence import Presence
 from service.node.replay import Replay
 from service.node.rights import KnownRights
+from service.node.states import States
 from service.ports import Access, Authenticator, Clock
 from service.settings import Settings
 
@@ -43,6 +44,7 @@ class Services:
     fanout: Fanout[Connection]
     replay: Replay
     history: EventHistory
+    states: States
     access: Access
     rights: KnownRights
     cursors: CursorKeeper

@@ -3,7 +3,20 @@
 from fastapi import FastAPI
 
 from service.node.node import Node
-from service.web import asyncapi, cursors, events, health, history, metrics, problems, sending, socket, stats, tickets
+from service.web import (
+    asyncapi,
+    cursors,
+    events,
+    health,
+    history,
+    metrics,
+    problems,
+    sending,
+    socket,
+    states,
+    stats,
+    tickets,
+)
 from service.web.documented import describe
 from service.web.door import Door
 
@@ -21,6 +34,7 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(asyncapi.router)
     app.include_router(events.router)
     app.include_router(history.router)
+    app.include_router(states.router)
     app.include_router(cursors.router)
     app.include_router(tickets.router)
     app.include_router(stats.router)

@@ -76,6 +76,7 @@ _ERRORS: Final[Mapping[int, tuple[str, str, str]]] = {
     ),
     504: ("Nobody has answered in time", "timeout", "the holder of the task has not answered yet"),
 }
+_NULL: Final = "\0null"
 _OF_IDENTITY: Final = (401, 429, 503)
 _HEADERS: Final[Mapping[int, Mapping[str, Schema]]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "The scheme, `Bearer`."}},
@@ -105,7 +106,9 @@ def documented(
     responses: dict[int | str, dict[str, Any]] = {code: _refusal(code) for code in sorted(refused)}
     content = dict(also or {})
     if schema is not None:
-        content["application/json"] = {"schema": schema} if example is None else {"schema": schema, "example": example}
+        content["application/json"] = (
+            {"schema": schema} if example is None else {"schema": schema, "example": _kept(example)}
+        )
     responses[status] = {"description": description, **({"content": content} if content else {})}
     extra: dict[str, Any] = {} if is_open else {"security": [{BEARER: []}]}
     if body is not None:
@@ -147,9 +150,26 @@ def describe(app: FastAPI) -> None:
             # Every route says itself what its errors look like.
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
+            _restore(document["paths"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _kept(example: object) -> object:
+    """An example that comes through the framework whole: it leaves out what is null."""
+    if isinstance(example, Mapping):
+        return {name: _kept(value) for name, value in example.items()}
+    return _NULL if example is None else example
+
+
+def _restore(node: Any) -> None:
+    """Put the nulls of examples back."""
+    for name, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        if value == _NULL:
+            node[name] = None
+        elif isinstance(value, dict | list):
+            _restore(value)
 
 
 def _event_schemas() -> dict[str, Any]:

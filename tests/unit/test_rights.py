@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from lastseen.names import Role
+from lastseen.task_state import TaskState
 
 from service.domain.records import Record
 from service.domain.rights import Change, ChangeKind, Rights
-from service.domain.tasks import TaskState
 from tests.records import record_of, rights_log
 
 Told = tuple[str, dict[str, Any]]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 from websockets.exceptions import ConnectionClosed
 
@@ -17,7 +18,7 @@ from lastseen.connection import websocket_url
 from lastseen.delivering import Delivering
 from lastseen.errors import AccessDenied, Closed, LastseenError
 from lastseen.line import Line
-from lastseen.notices import Gap
+from lastseen.notices import Gap, Message
 from lastseen.positions import Position
 from lastseen.reconnecting import Reconnecting
 from lastseen.renewal import Renewal, Token
@@ -188,6 +189,25 @@ class Client:
             on_gap=on_gap,
             on_retry=on_retry,
         )
+
+    async def task(self, task: str, *, on_retry: Callable[[str, float], None] | None = None) -> Message:
+        """The state of a task as of its `position`, as `GET /api/v1/tasks/{id}` answers it: after a gap, say.
+
+        Subscribe `after` that position, and nothing falls between: `lastseen.task_state.TaskView` goes on from
+        it. It needs no connection. Raises AccessDenied, AuthenticationFailed, BadRequest (no such task), ProtocolError.
+        """
+        return await self._state("tasks", task, on_retry)
+
+    async def project(self, project: str, *, on_retry: Callable[[str, float], None] | None = None) -> Message:
+        """The state of a project as of its `position`; as `task`."""
+        return await self._state("projects", project, on_retry)
+
+    async def _state(self, kind: str, id_: str, on_retry: Callable[[str, float], None] | None) -> Message:
+        from lastseen.getting import Getting
+
+        getting = Getting(self._url, f"{kind}/{quote(id_, safe='')}", self._token, on_retry)
+        async with getting.http() as http:
+            return await getting.get(http, {}, ("id", "position"), "state")
 
     async def ack(self, position: str | None = None) -> str:
         """Confirm the events of the own user channel up to a position; wait until that is durable.

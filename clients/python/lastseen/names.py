@@ -94,6 +94,12 @@ PRESENCE_TYPES: Final = frozenset({"user_online", "user_offline"})
 LEFT_OUT_OFFLINE: Final = frozenset({"task_output", "task_progress_update"}) | PRESENCE_TYPES
 """Not among a user's offline messages: they belong to their task, or to their moment."""
 
+TASK_STATE_TYPES: Final = TASK_TYPES - {"task_output", "task_command"}
+"""What may say something of a task's state, its progress included: all but the floods and the receipts."""
+
+PROJECT_STATE_TYPES: Final = frozenset({"project_created", "project_updated", "project_config_changed"})
+"""Their `data` is what a project is like."""
+
 RIGHTS_TYPES: Final = frozenset({"project_created", "project_deleted"}) | MEMBERSHIP_TYPES
 """Types that change who may read what: they need the scope `publish:rights`."""
 

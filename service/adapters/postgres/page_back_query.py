@@ -4,19 +4,21 @@ Each looks at a bounded number of rows (`$8`) of a channel's index, gives those 
 the last row that it looked at, so that the reader knows how far it came. Payloads of the rest are not touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final
 
 from lastseen.channels import Channel
+from lastseen.names import PROJECT_STATE_TYPES, TASK_STATE_TYPES
 
-from service.adapters.postgres.page_query import branches, ids_of
+from service.adapters.postgres.page_query import STATE_ROWS, branches, ids_of
 from service.adapters.postgres.rows import READ_COLUMNS
 
 FIXED_ARGUMENTS: Final = 9
 """$1 epoch, $2 limit, $3 partitions, $4 and $5 offsets, $6 first day, $7 last day, $8 rows looked at, $9 types
 (null: all); then ids per kind."""
 
+_NARROW: Final = {"task": TASK_STATE_TYPES, "project": PROJECT_STATE_TYPES}
 _COLUMNS: Final = tuple(column.strip() for column in READ_COLUMNS.split(","))
 _MATCHES: Final = "($9::text[] IS NULL OR {}.type = ANY($9))"
 _SAME_DAYS: Final = "epoch = $1 AND bucket BETWEEN $6 AND $7 AND partition = v.partition"
@@ -26,14 +28,16 @@ _UPWARDS: Final = 'r.partition, r."offset"'
 _UP: Final = f'{_SAME_DAYS} AND "offset" > v.after AND "offset" <= v.upto ORDER BY "offset" LIMIT $8'
 
 
-def back_query(channels: Sequence[Channel]) -> tuple[str, list[list[str]]]:
+def back_query(channels: Sequence[Channel], types: Collection[str] = ()) -> tuple[str, list[list[str]]]:
     """The last rows of each partition, `$4` being the highest offset and `$5` the lowest.
 
     Both limits are a partition's. Rows come by partition, then descending. Behind READ_COLUMNS: `looked_at`, how
-    many rows down it is.
+    many rows down it is. Where `types`, which go in as `$9` all the same, are of those that states are made of, no
+    others are looked at.
     """
     with_id, without_id, ids = ids_of(channels)
-    return _back(with_id, without_id), ids
+    is_narrow = bool(types) and all(kind in _NARROW and _NARROW[kind] >= {*types} for kind in (*with_id, *without_id))
+    return _back(with_id, without_id, is_narrow), ids
 
 
 def some_types_query(channels: Sequence[Channel]) -> tuple[str, list[list[str]]]:
@@ -47,9 +51,10 @@ def some_types_query(channels: Sequence[Channel]) -> tuple[str, list[list[str]]]
 
 
 @lru_cache
-def _back(with_id: tuple[str, ...], without_id: tuple[str, ...]) -> str:
+def _back(with_id: tuple[str, ...], without_id: tuple[str, ...], is_narrow: bool) -> str:
     # Here as below only constants go into the text; what is asked for goes in as arguments.
-    looked = f'SELECT * FROM ({_union(with_id, without_id, _DOWN)}) u ORDER BY u."offset" DESC LIMIT $8'  # noqa: S608
+    found = branches(with_id, without_id, _DOWN, FIXED_ARGUMENTS, STATE_ROWS if is_narrow else {})
+    looked = f'SELECT * FROM ({" UNION ALL ".join(found)}) u ORDER BY u."offset" DESC LIMIT $8'  # noqa: S608
     return (
         f"SELECT {_given('g')}, g.looked_at"  # noqa: S608
         " FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS v(partition, upto, down_to)"
@@ -63,7 +68,7 @@ def _some_types(with_id: tuple[str, ...], without_id: tuple[str, ...]) -> str:
     looked = (
         "SELECT u.* FROM (SELECT * FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS w(partition, after, upto)"  # noqa: S608
         " ORDER BY partition) v"
-        f" CROSS JOIN LATERAL ({_union(with_id, without_id, _UP)}) u"
+        f" CROSS JOIN LATERAL ({' UNION ALL '.join(branches(with_id, without_id, _UP, FIXED_ARGUMENTS))}) u"
         ' ORDER BY v.partition, u."offset" LIMIT $8'
     )
     return (
@@ -71,10 +76,6 @@ def _some_types(with_id: tuple[str, ...], without_id: tuple[str, ...]) -> str:
         f" FROM ({_counted(looked, _UPWARDS)}) g"
         ' ORDER BY g.partition, g."offset"'
     )
-
-
-def _union(with_id: tuple[str, ...], without_id: tuple[str, ...], within: str) -> str:
-    return " UNION ALL ".join(branches(with_id, without_id, within, FIXED_ARGUMENTS))
 
 
 def _counted(looked: str, order: str) -> str:

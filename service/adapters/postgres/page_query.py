@@ -1,11 +1,12 @@
 """The query of one page: a branch for each kind of channel, each partition by its index and up to the limit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from lastseen.channels import Channel
-from lastseen.names import LEFT_OUT_OFFLINE
+from lastseen.names import LEFT_OUT_OFFLINE, PROJECT_STATE_TYPES, TASK_STATE_TYPES
 
 from service.adapters.postgres.rows import READ_COLUMNS
 
@@ -19,8 +20,19 @@ _WITHIN: Final = (
     'epoch = $1 AND bucket BETWEEN $6 AND $7 AND partition = v.partition AND "offset" > v.after AND "offset" <= v.upto'
     ' ORDER BY "offset" LIMIT $2'
 )
-_OFFLINE: Final = f"type NOT IN ({', '.join(repr(name) for name in sorted(LEFT_OUT_OFFLINE))})"
+
+
+def _listed(types: frozenset[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(types))
+
+
+_OFFLINE: Final = f"type NOT IN ({_listed(LEFT_OUT_OFFLINE)})"
 """As the index `log_inbox` has it."""
+STATE_ROWS: Final = {
+    "task": f"type IN ({_listed(TASK_STATE_TYPES)})",
+    "project": f"type IN ({_listed(PROJECT_STATE_TYPES)})",
+}
+"""As the indexes `log_task_state` and `log_project_state` have it."""
 
 
 def page_query(channels: Sequence[Channel], *, offline: bool = False) -> tuple[str, list[list[str]]]:
@@ -43,15 +55,28 @@ def ids_of(channels: Sequence[Channel]) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(ids), tuple(kind for kind in KINDS_WITHOUT_ID if kind in asked), list(ids.values())
 
 
-def branches(with_id: tuple[str, ...], without_id: tuple[str, ...], within: str, fixed: int) -> list[str]:
-    """For each kind a query for the rows of its channels that lie `within`; ids come behind `fixed` arguments."""
+def branches(
+    with_id: tuple[str, ...],
+    without_id: tuple[str, ...],
+    within: str,
+    fixed: int,
+    only: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """For each kind a query for the rows of its channels that lie `within`; ids come behind `fixed` arguments.
+
+    `only` narrows kinds down to some of their rows, by a condition that an index has.
+    """
     # Only constants go into the text; what is asked for goes in as arguments.
     found = [
         f"SELECT l.* FROM unnest(${fixed + place}::text[]) c(id) CROSS JOIN LATERAL"  # noqa: S608
-        f' (SELECT {READ_COLUMNS} FROM log WHERE "{kind}" = c.id AND {within}) l'
+        f' (SELECT {READ_COLUMNS} FROM log WHERE "{kind}" = c.id {_and(only.get(kind))}AND {within}) l'
         for place, kind in enumerate(with_id, 1)
     ]
     return found + [f"(SELECT {READ_COLUMNS} FROM log WHERE {kind} AND {within})" for kind in without_id]  # noqa: S608
+
+
+def _and(condition: str | None) -> str:
+    return f"AND {condition} " if condition else ""
 
 
 @lru_cache

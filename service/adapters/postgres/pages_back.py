@@ -47,7 +47,7 @@ async def read_back(
     most_looked_at: int,
 ) -> HistoryPage:
     """As `History.page_back`. Raises ValueError for a name that is no channel."""
-    query, ids = back_query([parse_channel(name) for name in channels])
+    query, ids = back_query([parse_channel(name) for name in channels], types)
     served = {partition: offset + 1 for partition, offset in upto.items()}
     looked_at = most_looked_at if types else limit
     days = 1

@@ -5,10 +5,11 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 from lastseen.names import Role
+from lastseen.task_state import TaskState
 
 from service.domain.rights import Member, Project
 from service.domain.stamps import Stamp
-from service.domain.tasks import Task, TaskState
+from service.domain.tasks import Task
 
 
 class _Column(NamedTuple):

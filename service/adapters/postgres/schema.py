@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from lastseen.names import LEFT_OUT_OFFLINE
+from lastseen.names import LEFT_OUT_OFFLINE, PROJECT_STATE_TYPES, TASK_STATE_TYPES
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -101,6 +101,16 @@ Index(
     postgresql_where=log.c.user.is_not(None) & log.c.type.not_in(sorted(LEFT_OUT_OFFLINE)),
 )
 """For offline messages: the floods of a user's tasks are not in it."""
+
+for _kind, _types in (("task", TASK_STATE_TYPES), ("project", PROJECT_STATE_TYPES)):
+    _id = log.c[_kind]
+    Index(
+        f"log_{_kind}_state",
+        *(_id, log.c.epoch, log.c.partition, log.c.offset),
+        postgresql_where=_id.is_not(None) & log.c.type.in_(sorted(_types)),
+    )
+"""For the states of tasks and projects: a task's output, and all that its project's channel carries of it, is not in
+them."""
 
 log_bucket = Table(
     "log_bucket",
