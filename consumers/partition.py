@@ -39,7 +39,7 @@ class Partition:
             record = read_record(raw)
         except Unreadable as error:
             if not is_before:
-                self.batch.quarantined.append(Quarantined(raw, error.reason, str(error)))
+                self.batch.quarantined.append(Quarantined(raw, error.reason, str(error), error.channels))
             return
         why = self.look_back.judge(record)
         if is_before:

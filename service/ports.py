@@ -114,6 +114,9 @@ class HistoryPage(NamedTuple):
 class History(Protocol):
     """The Postgres log: what the log writer has copied. Void records are not in it.
 
+    For a record that it has in its quarantine, where the channels can be told, pages hold an `Unusable`, whatever the
+    types that are asked for.
+
     Every call raises HistoryUnavailable while the database does not answer.
     """
 

@@ -1,5 +1,6 @@
 """A log in memory with a history, a window and a node's reader of the past, for tests of pages."""
 
+from collections.abc import Sequence
 from random import Random
 
 from lastseen.envelope import Event
@@ -7,7 +8,7 @@ from lastseen.record import encode
 
 from service.adapters.memory import MemoryHistory, MemoryLog
 from service.domain.duplicates import LookBack
-from service.domain.records import Record, read_record
+from service.domain.records import Record, read_record, unusable
 from service.domain.window import Window
 from service.node.event_history import EventHistory
 from service.node.head import Head
@@ -15,6 +16,7 @@ from service.node.replay import Replay
 from service.node.sources import Sources
 from service.ports import Epoch
 from tests.events import task_events
+from tests.raw import UNUSABLE_VALUE, unusable_headers
 
 LOOK_BACK = 20
 PARTITIONS = 3
@@ -35,6 +37,8 @@ class Past:
         self.history = EventHistory(self.window, self.head, self.replay, sources, 0.2)
         self.records: list[Record] = []
         """All that are not void, in the order of appending."""
+        self.missing: list[Record] = []
+        """Where records lie that nobody can use."""
         self._look_backs = [LookBack(LOOK_BACK) for _ in range(partitions)]
         self._events = iter(task_events(600, random=self.random))
 
@@ -50,6 +54,14 @@ class Past:
         self.window.advance(partition, read.offset + 1)
         self.head.move()
         return None if is_void else read
+
+    def add_unusable(self, partition: int, channels: Sequence[str]) -> None:
+        """Append a record of these channels that nobody can use."""
+        place = self.log.append_raw(partition, UNUSABLE_VALUE, unusable_headers(channels))
+        missing = unusable(*place, self.now, tuple(channels))
+        self.window.append(missing)
+        self.head.move()
+        self.missing.append(missing)
 
     def fill(self, count: int, *, twice: float = 0.05) -> None:
         """Append some of all kinds, a few twice, by a clock that goes back now and then."""

@@ -23,7 +23,7 @@ from service.domain.ranges import Bounds, Coverage
 from service.domain.records import RawRecord, Record, read_record
 from service.node.connection import Connection
 from service.ports import HeldRights, HeldTask, HistoryPage, TailBatch
-from tests.raw import APPENDED_AT, Raw
+from tests.raw import APPENDED_AT, UNUSABLE_VALUE, Raw, unusable_headers, unusable_raw
 
 
 class _Timeless(selectors.SelectSelector):
@@ -69,6 +69,8 @@ class SimulatedLog(MemoryLog):
         # The records that are not void, and of how many of which rule: checkers ask again and again.
         self._counted: list[Record] = []
         self._counting = (0, 0)
+        self.unusable: dict[str, set[tuple[int, int]]] = {}
+        """By channel, where records lie that nobody can use."""
 
     def add(self, partition: int, event: Event, skip: int = 0) -> None:
         """Append an event, `skip` offsets behind the last one (control records lie between)."""
@@ -78,6 +80,14 @@ class SimulatedLog(MemoryLog):
         record = encode(event)
         place = self.append_raw(partition, record.value, record.headers, record.key)
         self.all[partition].append(Raw(*place, record.value, record.headers, record.key, self._now))
+
+    def add_unusable(self, partition: int, channels: Sequence[str]) -> None:
+        """Append a record of these channels that nobody can use."""
+        self._now += self._tick_ms
+        place = self.append_raw(partition, UNUSABLE_VALUE, unusable_headers(channels))
+        self.all[partition].append(unusable_raw(*place, channels, timestamp=self._now))
+        for channel in channels:
+            self.unusable.setdefault(channel, set()).add(place)
 
     def owed(self, channel: str, look_back: int) -> list[Record]:
         """What a subscriber of `channel` is owed, over all that was ever appended: by the void rule's definition."""
@@ -115,7 +125,7 @@ class SimulatedLog(MemoryLog):
 
 def _counting(raws: Sequence[RawRecord], look_back: int) -> Iterator[Record]:
     """The records of a partition that are not void."""
-    records = [read_record(raw) for raw in raws]
+    records = [read_record(raw) for raw in raws if raw.value != UNUSABLE_VALUE]
     for at, record in enumerate(records):
         before = [other for other in records[:at] if other.offset >= record.offset - look_back]
         duplicate = any(other.id == record.id for other in before)

@@ -14,7 +14,7 @@ from lastseen.record import NewRecord
 from service.adapters.kafka.partitions import partition_of
 from service.domain.duplicates import LOOK_BACK, LookBack, Seen
 from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
-from service.domain.records import Record, read_record
+from service.domain.records import Record, Unusable, read_record, stand_in, unusable
 from service.ports import Bounds, Coverage, HistoryPage, Place, TailBatch
 
 READ_RECORDS = 500
@@ -173,8 +173,8 @@ class MemoryTail:
 class MemoryHistory:
     """`History` of a MemoryLog, as far as `project` has copied it.
 
-    While `available` is false every call raises HistoryUnavailable. Unreadable records are left out, as the
-    log writer leaves them to its quarantine.
+    While `available` is false every call raises HistoryUnavailable. Unreadable records, and those that it
+    `refuses`, are left out as the log writer leaves them to its quarantine.
     """
 
     def __init__(self, log: MemoryLog, look_back: int = LOOK_BACK) -> None:
@@ -185,6 +185,8 @@ class MemoryHistory:
         self._records: dict[int, list[Record]] = {}
         self._seen: dict[int, list[Seen]] = {}
         self.available = True
+        self.refuses: Callable[[Record], bool] = lambda _: False
+        """Which readable records it does not take."""
 
     async def project(self, upto: Mapping[int, int] | None = None) -> None:
         """Copy the log up to the offsets `upto` (exclusive), or all of it."""
@@ -202,7 +204,10 @@ class MemoryHistory:
             for raw in batch.records:
                 try:
                     record = read_record(raw)
-                except Unreadable:
+                except Unreadable as error:
+                    missing = stand_in(raw, error)
+                    if missing is not None:
+                        self._records.setdefault(partition, []).append(missing)
                     continue
                 self._add(record)
         self._coverage[partition] = Coverage(held.first, stop, holes)
@@ -211,7 +216,9 @@ class MemoryHistory:
         partition = record.partition
         self._seen.setdefault(partition, []).append(Seen(record.offset, record.id, record.ended_task))
         if self._look_backs.setdefault(partition, LookBack(self._size)).judge(record) is None:
-            self._records.setdefault(partition, []).append(record)
+            place = (partition, record.offset, record.appended_at)
+            taken = unusable(*place, record.channels) if self.refuses(record) else record
+            self._records.setdefault(partition, []).append(taken)
 
     def drop_below(self, partition: int, offset: int) -> None:
         """Retention of the history: forget what lies below `offset`."""
@@ -297,7 +304,7 @@ class MemoryHistory:
     async def offsets_at(self, ms: int) -> Mapping[int, int]:
         self._check()
         firsts = {
-            partition: next((record.offset for record in records if record.appended_at >= ms), None)
+            partition: next((r.offset for r in records if r.appended_at >= ms and not isinstance(r, Unusable)), None)
             for partition, records in self._records.items()
         }
         return {partition: offset for partition, offset in firsts.items() if offset is not None}
@@ -312,4 +319,5 @@ class MemoryHistory:
 
 
 def _matches(record: Record, channels: AbstractSet[str], types: Collection[str]) -> bool:
-    return not channels.isdisjoint(record.channels) and (not types or record.type in types)
+    is_of_type = not types or record.type in types or isinstance(record, Unusable)
+    return is_of_type and not channels.isdisjoint(record.channels)

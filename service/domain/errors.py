@@ -74,8 +74,12 @@ class TooManyCommands(Unavailable):
 
 
 class Unreadable(LastseenError):
-    """A record that no reader can use. `reason` is a short stable code, the message the detail."""
+    """A record that no reader can use. `reason` is a short stable code, the message the detail.
+
+    `channels` are those that its headers name, as far as they can be believed: whose readers lack an event.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+        self.channels: tuple[str, ...] = ()

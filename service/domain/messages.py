@@ -8,6 +8,8 @@ from typing import Final
 from pydantic import JsonValue
 
 PROTOCOL_VERSION: Final = 1
+QUARANTINE: Final = "quarantine"
+"""The reason of a gap where a record can't be used."""
 
 Message = dict[str, object]
 

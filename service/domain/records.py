@@ -6,7 +6,7 @@ anew. A record without our headers (a foreign producer's) is parsed, validated a
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -80,17 +80,46 @@ class Record:
         return self.ttl is not None and self.appended_at + self.ttl * 1000 <= now_ms
 
 
+@dataclass(slots=True)
+class Unusable(Record):
+    """Stands where a record lies that readers of its channels should have had and can't: they are told of a gap.
+
+    Nothing is known of it but its place and its channels: id and type are empty, the value is an empty object.
+    Void it never is.
+    """
+
+
+def unusable(partition: int, offset: int, appended_at: int, channels: tuple[str, ...]) -> Unusable:
+    """What stands for a record that can't be used."""
+    return Unusable(partition, offset, appended_at, "", "", channels, None, b"{}")
+
+
+def stand_in(raw: RawRecord, error: Unreadable) -> Unusable | None:
+    """What stands for an unreadable record; None where nobody can tell whose it was."""
+    return unusable(raw.partition, raw.offset, raw.timestamp, error.channels) if error.channels else None
+
+
 def read_record(raw: RawRecord) -> Record:
     """The record that `raw` carries. Raises Unreadable."""
+    headers = dict(raw.headers)
+    version = headers.get(HEADER_VERSION)
+    if version == VERSION:
+        try:
+            return _read_ours(raw, headers)
+        except Unreadable as error:
+            error.channels = _channels_told(headers.get(HEADER_CHANNELS))
+            raise
+    if raw.value is None:
+        raise Unreadable("no_value", "the record has no value (a tombstone)")
+    if version is not None:
+        raise Unreadable("version", f"record version {version[:32]!r} is not known here, only {VERSION!r} is")
+    return _read_foreign(raw, raw.value)
+
+
+def _read_ours(raw: RawRecord, headers: Mapping[str, bytes | None]) -> Record:
     value = raw.value
     if value is None:
         raise Unreadable("no_value", "the record has no value (a tombstone)")
-    headers = dict(raw.headers)
-    version = headers.get(HEADER_VERSION)
-    if version is None:
-        return _read_foreign(raw, value)
-    if version != VERSION:
-        raise Unreadable("version", f"record version {version[:32]!r} is not known here, only {VERSION!r} is")
     if not (value.startswith(b'{"') and value.endswith(b"}")):
         raise Unreadable("not_an_object", "the value is no JSON object with a first key")
     _check_text(value)
@@ -105,6 +134,13 @@ def read_record(raw: RawRecord) -> Record:
     except ValueError as error:
         raise Unreadable("header", str(error)) from error
     return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value, exclude)
+
+
+def _channels_told(header: bytes | None) -> tuple[str, ...]:
+    try:
+        return _channels(header)
+    except ValueError:
+        return ()
 
 
 def _check_text(value: bytes) -> None:

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from service.domain import messages
 from service.domain.errors import Unavailable
-from service.domain.frames import message_frame, replay_frame
+from service.domain.frames import message_frame
 from service.domain.identity import Identity
 from service.domain.messages import Message, Start
 from service.domain.pings import UnansweredPings
@@ -18,6 +18,7 @@ from service.domain.subscriptions import CatchUp, Offline, Subscriptions
 from service.node.connection_port import ConnectionPort
 from service.node.flow import Flow
 from service.node.replay import Beginning, Lost, Page
+from service.node.replayed import frames_of
 from service.node.services import Services
 from service.ports import CursorKey
 
@@ -262,12 +263,7 @@ class Connection:
         if isinstance(page, Lost):
             self._send_gap(group, self.node.head.token_of(group.cursor), page)
             return
-        now_ms = self.node.clock.now_ms()
-        frames = [
-            replay_frame(record, channels)
-            for record in page.records
-            if not record.is_expired(now_ms) and (channels := group.counts_for(record, self.node.access.contradicts))
-        ]
+        frames = frames_of(page, group, self.node.head, self.node.clock.now_ms(), self.node.access.contradicts)
         for partition, offset in page.served.items():
             group.served(partition, offset)
         if frames:

@@ -13,7 +13,8 @@ from typing import Final
 from lastseen.positions import EARLIEST, Position
 
 from service.domain.errors import Unavailable
-from service.domain.records import Record
+from service.domain.messages import QUARANTINE
+from service.domain.records import Record, Unusable
 from service.domain.window import Window
 from service.node.going_back import Descent
 from service.node.going_forward import ascending
@@ -88,7 +89,7 @@ class EventHistory:
                 is_full = len(records) >= limit or size >= PAGE_BYTES
                 if is_full or taken < len(part.records) or asyncio.get_running_loop().time() > deadline:
                     break
-        is_first = (range_.after is None and range_.since_ms is None) or gap is not None
+        is_first = (range_.after is None and range_.since_ms is None) or (gap is not None and gap.reason != QUARANTINE)
         return HistoryAnswer(
             records,
             next=self._head.token_of(reached),
@@ -121,7 +122,12 @@ class EventHistory:
         size = 0
         while len(records) < limit and size < PAGE_BYTES:
             record = await descent.take()
-            if record is not None:
+            if isinstance(record, Unusable):
+                if records:
+                    descent.put_back(record)
+                    break  # the next page begins with what is missing
+                gap = self._gap(gap, top, descent.rest, QUARANTINE)
+            elif record is not None:
                 records.append(record)
                 size += len(record.value)
             elif descent.missing is None or records:
@@ -169,9 +175,8 @@ class EventHistory:
         top = self._window.heads()
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
         descent = Descent(self._window, self._replay, self._sources, wanted, top, _next(earliest), deadline)
-        for _ in range(count):
-            if await descent.take() is None:
-                break
+        while count > 0 and (record := await descent.take()) is not None:
+            count -= not isinstance(record, Unusable)
         return Position(self._head.epoch, _joined(earliest, descent.rest))
 
     async def descend(
@@ -179,13 +184,15 @@ class EventHistory:
     ) -> AsyncGenerator[Record, None]:
         """The records of some partitions between two offsets each, both included, the newest first.
 
-        What nobody holds any more is passed over. Raises Unavailable, too, where none is found for a long time.
+        What nobody holds any more, or can use, is passed over. Raises Unavailable, too, where none is found for long.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _SEARCH_SECONDS
         descent = Descent(self._window, self._replay, self._sources, wanted, top, bottom, deadline)
         while True:
             record = await descent.take()
+            if isinstance(record, Unusable):
+                continue
             if record is not None:
                 yield record
             elif descent.missing is None:
@@ -230,7 +237,8 @@ class EventHistory:
         """A gap, joined to one that was found just before it."""
         if before is None:
             return Gap(self._head.token_of(requested), self._head.token_of(earliest), reason)
-        return Gap(before.requested, self._head.token_of(earliest), before.reason if reason == "retention" else reason)
+        is_said = reason == QUARANTINE or (reason == "retention" and before.reason != QUARANTINE)
+        return Gap(before.requested, self._head.token_of(earliest), before.reason if is_said else reason)
 
 
 def _fitting(records: Sequence[Record], limit: int, max_bytes: int) -> int:

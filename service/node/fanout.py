@@ -1,6 +1,6 @@
 """Live delivery: from a record to the connections that watch one of its channels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from service.domain.frames import event_frame
@@ -59,6 +59,21 @@ class Fanout(Generic[S]):
                 elif pending[-1] is frame:
                     continue
                 pending.append(frame)
+
+    def push_told(self, channels: Sequence[str], frame_of: Callable[[Sequence[str]], bytes]) -> None:
+        """Hand each subscriber of some of the channels the frame that `frame_of` makes for those that are its own."""
+        watching: dict[S, list[str]] = {}
+        for channel in channels:
+            for subscriber in self._live.get(channel, ()):
+                watching.setdefault(subscriber, []).append(channel)
+        frames: dict[tuple[str, ...], bytes] = {}
+        for subscriber, own in watching.items():
+            frame = frames.get(tuple(own))
+            if frame is None:
+                frame = frames[tuple(own)] = frame_of(own)
+            if not subscriber.pending:
+                self._touched.append(subscriber)
+            subscriber.pending.append(frame)
 
     def flush(self) -> None:
         """Send what the pushes since the last flush have gathered."""

@@ -73,6 +73,10 @@ class Descent:
         )
         return None if newest is None else self._ahead[newest.partition].popleft()
 
+    def put_back(self, record: Record) -> None:
+        """It was not taken: the next call of `take` gives it again."""
+        self._ahead[record.partition].appendleft(record)
+
     async def settle(self) -> None:
         """Find out whether it is over, where the next call of `take` would have to."""
         below = [p for p, upto in self._unread.items() if upto < self._window.first(p)]

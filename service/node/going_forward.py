@@ -1,10 +1,12 @@
 """The past in the order of the log: what Postgres, Kafka and the window hold between two positions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
+from service.domain.messages import QUARANTINE
+from service.domain.records import Unusable
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
 from service.node.past import Wanted, clipped
@@ -27,18 +29,20 @@ async def ascending(
     while group.cursor:
         async with aclosing(replay.pages(group, wanted.types, who=wanted.who)) as pages:
             async for page in pages:
-                part = _within(page, wanted, upto, group.cursor)
-                yield part
-                _move(group.cursor, part)
+                for part in _parted(_within(page, wanted, upto, group.cursor)):
+                    yield part
+                    _move(group.cursor, part)
                 # Whoever is done must not be read on; a page that is under way may be of such a partition.
                 if _drop_done(group.cursor, upto):
                     break
         for partition in list(group.cursor):
             while (after := group.cursor[partition]) + 1 >= window.first(partition) and after < upto[partition]:
                 found = window.read(wanted.channels, partition, after, _WINDOW_RECORDS, _WINDOW_BYTES)
-                part = _within(Page(found.records, {partition: found.served}), wanted, upto, group.cursor)
-                yield part
-                _move(group.cursor, part)
+                for part in _parted(
+                    _within(Page(found.records, {partition: found.served}), wanted, upto, group.cursor)
+                ):
+                    yield part
+                    _move(group.cursor, part)
                 await asyncio.sleep(0)
         _drop_done(group.cursor, upto)
 
@@ -48,6 +52,21 @@ def _within(page: Page | Lost, wanted: Wanted, upto: Mapping[int, int], open_: M
         return Lost(clipped(page.earliest, upto, open_.keys()), page.reason)
     records = [record for record in page.records if record.offset <= upto[record.partition] and wanted.matches(record)]
     return Page(records, clipped(page.served, upto, open_.keys()))
+
+
+def _parted(page: Page | Lost) -> Iterator[Page | Lost]:
+    """The same in parts, without records that can't be used: what they were is lost."""
+    if isinstance(page, Lost) or not any(isinstance(record, Unusable) for record in page.records):
+        yield page
+        return
+    done = 0
+    for at, record in enumerate(page.records):
+        if isinstance(record, Unusable):
+            before = page.records[done:at]
+            yield Page(before, {**{r.partition: r.offset for r in before}, record.partition: record.offset - 1})
+            yield Lost({record.partition: record.offset}, QUARANTINE)
+            done = at + 1
+    yield Page(page.records[done:], page.served)
 
 
 def _move(cursor: dict[int, int], part: Page | Lost) -> None:

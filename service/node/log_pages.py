@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from service.domain.catchup import NeedsHistory
 from service.domain.duplicates import LookBack
 from service.domain.errors import Unreadable
-from service.domain.records import Record, read_record
+from service.domain.records import Record, read_record, stand_in
 from service.node.recent_pages import RecentPages
 from service.node.sharing import SingleFlight
 from service.node.sources import Held, Sources, needed
@@ -75,7 +75,10 @@ class LogPages:
                 for raw in batch.records:
                     try:
                         record = read_record(raw)
-                    except Unreadable:
+                    except Unreadable as error:
+                        missing = stand_in(raw, error)
+                        if missing is not None and missing.offset >= start:
+                            records.append(missing)
                         continue
                     if look_back.judge(record) is None and record.offset >= start:
                         records.append(record)

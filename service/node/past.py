@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lastseen.positions import Position
 
 from service.domain.errors import LogUnavailable
-from service.domain.records import Record
+from service.domain.records import Record, Unusable
 from service.node.sources import Sources
 
 
@@ -24,7 +24,8 @@ class Wanted:
 
     def matches(self, record: Record) -> bool:
         """Whether a record is wanted."""
-        if self.types and record.type not in self.types:
+        # Of what type one was that can't be used, nobody knows.
+        if self.types and record.type not in self.types and not isinstance(record, Unusable):
             return False
         names = [name for name in record.channels if name in self.channels]
         if names and self.contradicts is not None and self.contradicts(record):

@@ -8,7 +8,9 @@ from typing import Final, NamedTuple, Protocol
 
 from service.domain.duplicates import LookBack
 from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
-from service.domain.records import RawRecord, Record, read_record
+from service.domain.frames import message_frame
+from service.domain.messages import QUARANTINE, gap
+from service.domain.records import RawRecord, Record, Unusable, read_record, stand_in
 from service.domain.rights import Change
 from service.domain.window import Window
 from service.node.enforcing import Affected
@@ -31,6 +33,7 @@ class LiveDelivery(Protocol):
     """Where a step's records go: pushed one by one, sent together at its end."""
 
     def push(self, record: Record) -> None: ...
+    def push_told(self, channels: Sequence[str], frame_of: Callable[[Sequence[str]], bytes]) -> None: ...
     def flush(self) -> None: ...
 
 
@@ -195,6 +198,8 @@ class Tail:
             except Unreadable as error:
                 self.counts.unreadable += 1
                 _log.warning("record %d:%d passed over (%s): %s", partition, raw.offset, error.reason, error)
+                if raw.offset >= window.next(partition):
+                    self._tell_missing(stand_in(raw, error))
                 continue
             void = self._look_backs[partition].judge(record)
             if void is not None:
@@ -230,10 +235,27 @@ class Tail:
             self._window.append(record)
             self._push(record)
 
+    def _tell_missing(self, missing: Unusable | None) -> None:
+        """Whoever watches one of its channels lacks an event from here on."""
+        if missing is None:
+            return
+        self._window.append(missing)
+
+        def frame_of(channels: Sequence[str]) -> bytes:
+            # What was pushed so far lies at or below the heads, whatever its partition.
+            heads = self._window.heads()
+            before = self._head.token_of({**heads, missing.partition: missing.offset - 1})
+            return message_frame(gap(channels, before, self._head.token_of(heads), QUARANTINE))
+
+        self._fanout.push_told(self._for_readers(missing).channels, frame_of)
+
     def _push(self, record: Record) -> None:
+        self._fanout.push(self._for_readers(record))
+
+    def _for_readers(self, record: Record) -> Record:
         if record.task is not None and self._access.contradicts(record):
-            record = replace(record, channels=tuple(name for name in record.channels if not name.startswith("task:")))
-        self._fanout.push(record)
+            return replace(record, channels=tuple(name for name in record.channels if not name.startswith("task:")))
+        return record
 
     def _send(self) -> None:
         self._head.move()

@@ -108,7 +108,7 @@ there are none. Forward, you have everything once `next` equals `watermark`; a p
 `limit` before that, even none. Subscribe with `after=watermark`, and nothing falls between history and live events.
 
 `gap` says that what lies between two positions will not come: `retention`, `lost`, or `epoch` for a position of
-another log. It stands before what follows it in the direction of reading.
+another log, `quarantine` for a record that can't be used. It stands before what follows it in the direction of reading.
 
 With `Accept: {NDJSON}` the range as it stands now is streamed in the order of the log: an event a line, `{{"gap": …}}`
 where something is missing, and at last `{{"watermark": …}}`. A stream without that last line has broken off."""
@@ -120,7 +120,7 @@ _GAP: Final[dict[str, Any]] = {
     "properties": {
         "requested": POSITION,
         "earliest": POSITION,
-        "reason": {"type": "string", "enum": ["retention", "epoch", "lost"]},
+        "reason": {"type": "string", "enum": ["retention", "epoch", "lost", "quarantine"]},
     },
 }
 PAGE: Final[dict[str, Any]] = {

@@ -124,6 +124,10 @@ class HistoryUnderTest:
         """Copy what is in the log, or the part below the offsets `upto`."""
         raise NotImplementedError
 
+    async def refuse(self, type_: str) -> None:
+        """Records of this type are not taken from now on."""
+        raise NotImplementedError
+
     async def next_day(self) -> None:
         """What is copied from now on is of a later day."""
         raise NotImplementedError
@@ -142,6 +146,9 @@ class TwinHistory(HistoryUnderTest):
 
     async def project(self, upto: dict[int, int] | None = None) -> None:
         await self.twin.project(upto)
+
+    async def refuse(self, type_: str) -> None:
+        self.twin.refuses = lambda record: record.type == type_
 
     async def next_day(self) -> None:
         self.day_begins = {number: held.next for number, held in (await self.twin.coverage()).items()}
@@ -177,6 +184,10 @@ class RealHistory(HistoryUnderTest):
                     partition.add(raw)
                 partition.pass_to(batch.next[number])
             await self.store.write([partition.take_batch()])
+
+    async def refuse(self, type_: str) -> None:
+        # A named constraint: one without a name would be a missing day.
+        await self.pool.execute(f"ALTER TABLE log ADD CONSTRAINT refused CHECK (type <> '{type_}')")
 
     async def next_day(self) -> None:
         day = timedelta(days=1)

@@ -7,10 +7,10 @@ import pytest
 
 from service.adapters.postgres.history import PostgresHistory
 from service.domain.errors import HistoryUnavailable
-from service.domain.records import Record
+from service.domain.records import Record, Unusable, unusable
 from tests.contract.conftest import HistoryUnderTest
-from tests.contract.test_history import CHANNELS, expected, fill
-from tests.raw import task_event
+from tests.contract.test_history import CHANNELS, expected, fill, read_all
+from tests.raw import UNUSABLE_VALUE, task_event, unusable_headers
 
 TYPES = ("task_output", "project_updated", "user_notification", "build_step", "task_failed")
 
@@ -42,6 +42,41 @@ async def read_back(
         found += page.records
         upper = {p: min(upper[p], served - 1) for p, served in page.served.items()}
     return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 1_000])
+async def test_pages_say_where_records_lie_that_cant_be_used(copied: HistoryUnderTest, limit: int) -> None:
+    """Those with a bad value, those of nobody knows whom, and those that Postgres refuses, among good ones."""
+    kinds = Random(limit)
+    expected_: list[tuple[int, int, bool]] = []
+    for number in range(40):
+        partition = number % 2
+        kind = kinds.choice(["event", "bad", "nobody's", "refused", "another's"])
+        at = copied.log._partitions[partition].next
+        if kind in ("event", "refused"):
+            copied.add(
+                task_event("t1", id=f"{kind}{number}", type_="task_output" if kind == "event" else "refused"), partition
+            )
+        elif kind == "nobody's":
+            copied.log.append_raw(partition, UNUSABLE_VALUE)
+        else:
+            channels = ["task:t1", "user:u1"] if kind == "bad" else ["task:t7"]
+            copied.log.append_raw(partition, UNUSABLE_VALUE, unusable_headers(channels))
+        if kind in ("event", "bad", "refused"):
+            expected_.append((partition, at, kind == "event"))
+    await copied.refuse("refused")
+    await copied.project()
+    ends = await ends_of(copied)
+    found = await read_all(copied, ["task:t1"], dict.fromkeys(ends, -1), ends, limit)
+    assert [(r.partition, r.offset, type(r) is Record) for r in found] == sorted(expected_)
+    bad = next(record for record in found if record.channels == ("task:t1", "user:u1"))
+    assert bad == unusable(bad.partition, bad.offset, bad.appended_at, ("task:t1", "user:u1"))
+    assert await read_back(copied, ["task:t1"], ends, dict.fromkeys(ends, 0), limit) == found
+    # Of what type they were nobody knows, so they are never left out.
+    missing = [record for record in found if isinstance(record, Unusable)]
+    assert await read_back(copied, ["task:t1"], ends, dict.fromkeys(ends, 0), limit, ["task_failed"]) == missing
+    page = await copied.history.page(["task:t1"], dict.fromkeys(ends, -1), ends, 1_000, ["task_failed"])
+    assert (page.records, page.served) == (missing, ends)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1_000])

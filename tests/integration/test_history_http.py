@@ -10,8 +10,12 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from lastseen.positions import Position
+from lastseen.record import NewRecord
 
+from service.adapters.kafka.log import open_log
 from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, numbers, output, token
+from tests.raw import UNUSABLE_VALUE, unusable_headers
 from tests.waiting import until
 
 COUNT = 250
@@ -230,3 +234,67 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(node: NodeProcess) ->
     left = await http().send(request, stream=True)
     await left.aclose()
     await asyncio.gather(*(page(node, channel="task:t", limit=5) for _ in range(5)))
+
+
+async def test_a_record_that_cant_be_used_is_a_gap_to_everybody(node: NodeProcess, ground: Ground) -> None:
+    """Live, out of the window, Kafka and Postgres: the gap lies where the record does, and what is around it comes."""
+    async with node.client() as live:
+        await live.begin()
+        await live.subscribe("task:bad")
+        start = (await live.subscribe("project:bad"))["position"]
+        await node.publish(output("bad", 1, project_id="bad"))
+        partition = (await live.hear("task_output"))["partition"]
+        bad = NewRecord(b"bad", UNUSABLE_VALUE, unusable_headers(["task:bad", "project:bad"]))
+        async with open_log(ground.kafka, ground.topic) as log:
+            ((at, offset),) = await log.append([bad])
+        assert at == partition
+        await node.publish(output("bad", 2, project_id="bad"))
+        told = await live.next()
+        assert (told["type"], told["reason"], sorted(told["channels"])) == (
+            *("gap", "quarantine"),
+            ["project:bad", "task:bad"],
+        )
+        assert lies_at(told, partition, offset)
+        assert (await live.next())["data"] == {"number": 2}
+    # Out of the window first, then out of Kafka, then out of Postgres.
+    await check_replay(node, start, partition, offset)
+    for number in range(20):
+        await node.publish(output("bulk", number, data={"number": number, "text": "x" * 1_000}, project_id="bad"))
+    await check_replay(node, start, partition, offset)
+    async with ground.log_writer():
+        connection = await asyncpg.connect(ground.database_url)
+
+        async def copied() -> bool:
+            found = await connection.fetchval("SELECT channels FROM quarantine WHERE partition = $1", partition)
+            return bool(found == "task:bad,project:bad")
+
+        await until(copied, timeout=30, what="the record being in the quarantine")
+        await connection.close()
+        await check_replay(node, start, partition, offset)
+
+
+def lies_at(gap: Message, partition: int, offset: int) -> bool:
+    requested, earliest = (Position.parse(gap[name]).offsets for name in ("requested", "earliest"))
+    return (requested[partition], earliest[partition]) == (offset - 1, offset)
+
+
+async def check_replay(node: NodeProcess, start: str, partition: int, offset: int) -> None:
+    async with node.client() as client:
+        await client.begin()
+        await client.subscribe("task:bad", after=start)
+        assert (await client.next())["data"] == {"number": 1}
+        told = await client.next()
+        assert (told["type"], told["reason"], told["channels"]) == ("gap", "quarantine", ["task:bad"])
+        assert lies_at(told, partition, offset)
+        assert (await client.next())["data"] == {"number": 2}
+    first, gap, second, _ = await lines(node, channel="task:bad", after=start)
+    assert (numbers([first, second]), gap["gap"]["reason"]) == ([1, 2], "quarantine")
+    assert lies_at(gap["gap"], partition, offset)
+    pages = [await page(node, channel="task:bad", after=start)]
+    pages.append(await page(node, channel="task:bad", after=pages[0]["next"]))
+    assert [numbers(answer["events"]) for answer in pages] == [[1], [2]]
+    assert ["gap" in answer for answer in pages] == [False, True]
+    newest = await page(node, channel="task:bad", before="latest")
+    older = await page(node, channel="task:bad", before=newest["previous"])
+    assert (numbers(newest["events"]), numbers(older["events"])) == ([2], [1])
+    assert older["gap"]["reason"] == "quarantine"

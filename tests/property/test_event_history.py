@@ -175,3 +175,68 @@ async def test_the_last_lie_behind_their_position(seed: int) -> None:
     page = await past.history.forward(wanted, Range(since_ms=time), 1_000)
     after = await past.history.forward(wanted, Range(after=await past.history.since(time)), 1_000)
     assert (after.records, after.gap) == (page.records, None)
+
+
+@pytest.mark.parametrize("seed", range(15))
+async def test_what_cant_be_used_is_told_where_it_lies(seed: int) -> None:
+    past = Past(seed, window_bytes=past_bytes(seed))
+    for _ in range(30):
+        past.fill(past.random.randrange(6))
+        for _ in range(past.random.choice([0, 0, 1, 1, 3])):
+            past.add_unusable(past.random.randrange(3), [past.random.choice(["task:t1", "task:t2"]), "project:p0"])
+    await past.copied.project()
+    wanted = Wanted(("task:t1",), frozenset(past.random.sample(TYPES, past.random.choice([0, 2]))))
+    expected = by_partition(past.of(wanted.channels, wanted.types))
+    missing = [(r.partition, r.offset) for r in past.missing if "task:t1" in r.channels]
+    limit = past.random.choice([1, 2, 20, 1_000])
+
+    found: list[Record] = []
+    gaps: list[Gap] = []
+    after, before = None, None
+    while True:
+        await past.move()
+        page = await past.history.forward(wanted, Range(after=after), limit)
+        found += page.records
+        gaps += [page.gap] if page.gap is not None else []
+        after = Position.parse(page.next)
+        if page.next == page.watermark:
+            break
+    check_gaps(gaps, expected, missing)
+    assert by_partition(found) == expected
+
+    back: list[Record] = []
+    gaps = []
+    while True:
+        await past.move()
+        page = await past.history.backward(wanted, Range(before=before), limit)
+        back += page.records
+        # In the direction of reading: from the newer place to the older one.
+        gaps += [Gap(page.gap.earliest, page.gap.requested, page.gap.reason)] if page.gap is not None else []
+        if page.previous is None:
+            break
+        before = Position.parse(page.previous)
+    check_gaps(gaps, expected, missing)
+    assert by_partition(back) == expected
+
+    parts = [part async for part in past.history.stream(wanted, Range(), None)]
+    check_gaps([part for part in parts if isinstance(part, Gap)], expected, missing)
+    lines = [record for part in parts if not isinstance(part, Gap | str) for record in part]
+    assert by_partition(lines) == expected
+    count = past.random.randrange(1, 9)
+    last = await past.history.last(wanted, count)
+    behind = [place for place in expected if place[1] > last.offsets[place[0]]]
+    assert len(behind) == min(count, len(expected))
+
+
+def check_gaps(gaps: list[Gap], events: list[tuple[int, int]], missing: list[tuple[int, int]]) -> None:
+    """Each missing place lies in one gap, each gap holds one, and no event lies in any."""
+    spans = [(Position.parse(gap.requested).offsets, Position.parse(gap.earliest).offsets) for gap in gaps]
+    assert all(gap.reason == "quarantine" for gap in gaps)
+
+    def within(place: tuple[int, int]) -> int:
+        partition, offset = place
+        return sum(low[partition] < offset <= high[partition] for low, high in spans)
+
+    assert [within(place) for place in missing] == [1] * len(missing)
+    assert not any(within(place) for place in events)
+    assert all(any(low[p] < offset <= high[p] for p, offset in missing) for low, high in spans)

@@ -42,6 +42,23 @@ def test_the_connection_that_is_left_out_gets_all_but_that() -> None:
     assert left_out.sent == [frames[0] + frames[2]]
 
 
+def test_what_is_told_names_the_channels_that_are_watched_and_keeps_its_place() -> None:
+    fanout: Fanout[Watcher] = Fanout()
+    task, both, neither = Watcher("a"), Watcher("b"), Watcher("c")
+    for watcher, channels in ((task, ["task:t"]), (both, ["task:t", "project:p"]), (neither, ["user:u"])):
+        for channel in channels:
+            fanout.add(channel, watcher)
+    records = [record(0), record(2)]
+    fanout.push(records[0])
+    fanout.push_told(["task:t", "project:p", "system"], lambda channels: b"," + ",".join(channels).encode())
+    fanout.push(records[1])
+    fanout.flush()
+    before, behind = map(event_frame, records)
+    assert task.sent == [before + b",task:t" + behind]
+    assert both.sent == [before + b",task:t,project:p" + behind]
+    assert neither.sent == []
+
+
 def test_nobody_else_there_is_nothing_sent() -> None:
     fanout: Fanout[Watcher] = Fanout()
     only = Watcher("a")

@@ -4,8 +4,8 @@ import pytest
 from lastseen.record import encode
 
 from service.domain.errors import Unreadable
-from service.domain.records import read_record
-from tests.raw import APPENDED_AT, Raw, raw_of, task_event
+from service.domain.records import read_record, stand_in
+from tests.raw import APPENDED_AT, Raw, raw_of, task_event, unusable_headers, unusable_raw
 
 
 def test_a_record_of_ours_is_read_without_touching_its_value() -> None:
@@ -48,6 +48,30 @@ def test_headers_that_no_reader_can_use(raw: Raw, reason: str) -> None:
     with pytest.raises(Unreadable) as caught:
         read_record(raw)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "channels"),
+    [
+        (unusable_raw(0, 5, ["task:t", "project:p"]), ("task:t", "project:p")),
+        (Raw(0, 5, None, unusable_headers(["user:u"])), ("user:u",)),
+        (with_headers(type=b"Task"), ("task:t",)),
+        (with_headers(ch=None), ()),
+        (with_headers(ch=b"task:a,task:b"), ()),
+        (with_headers(ch=b"\xff"), ()),
+        # Whatever a later version means by its headers is not known here.
+        (with_headers(v=b"2"), ()),
+        (Raw(0, 5, b"no JSON", [("ch", b"task:t")]), ()),
+    ],
+)
+def test_whose_an_unreadable_record_was_its_headers_say(raw: Raw, channels: tuple[str, ...]) -> None:
+    with pytest.raises(Unreadable) as caught:
+        read_record(raw)
+    assert caught.value.channels == channels
+    missing = stand_in(raw, caught.value)
+    assert (missing is None) == (not channels)
+    if missing is not None:
+        assert (missing.offset, missing.channels, missing.id, missing.ended_task) == (raw.offset, channels, "", None)
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,15 @@ class Voided(NamedTuple):
 
 
 class Quarantined(NamedTuple):
-    """A record that is kept out of the log. `record` is set where it was readable and Postgres refused it."""
+    """A record that is kept out of the log. `record` is set where it was readable and Postgres refused it.
+
+    `channels` are those whose readers are told that it is missing.
+    """
 
     raw: RawRecord
     reason: str
     detail: str
+    channels: tuple[str, ...]
     record: Record | None = None
 
 
@@ -59,7 +63,8 @@ class Batch:
 
 VOID_COLUMNS = ("epoch", "partition", "offset", "id", "why", "ended_task")
 QUARANTINE_COLUMNS = (
-    "epoch", "partition", "offset", "reason", "detail", "id", "ended_task", "key", "value", "headers", "appended_at",
+    "epoch", "partition", "offset", "reason", "detail", "id", "ended_task", "channels", "key", "value", "headers",
+    "appended_at",
 )  # fmt: skip
 
 
@@ -85,6 +90,7 @@ def quarantine_row(epoch: int, entry: Quarantined) -> tuple[object, ...]:
         _clean(entry.detail),
         record.id if record else None,
         record.ended_task if record else None,
+        ",".join(entry.channels) or None,
         raw.key,
         raw.value,
         json.dumps(headers),

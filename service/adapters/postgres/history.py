@@ -12,6 +12,7 @@ from lastseen.channels import parse_channel
 from lastseen.names import TERMINAL_TYPES
 
 from service.adapters.postgres.looking import LOOKED_AT, distinct, gone, last_seen
+from service.adapters.postgres.missing import with_missing
 from service.adapters.postgres.page_back_query import some_types_query
 from service.adapters.postgres.page_query import page_query
 from service.adapters.postgres.pages_back import read_back
@@ -126,7 +127,8 @@ class PostgresHistory:
         days = 1
         with answering():
             async with self._pool.acquire() as connection:
-                while slice_ := await self._next_slice(connection, served, upto, after.keys(), days):
+                rows: list[asyncpg.Record] = []
+                while not rows and (slice_ := await self._next_slice(connection, served, upto, after.keys(), days)):
                     rows = await connection.fetch(
                         query,
                         self._epoch,
@@ -141,11 +143,10 @@ class PostgresHistory:
                     )
                     cut = last_seen(rows, limit, self.looked_at) if types else _last_given(rows, limit)
                     _serve(served, slice_, cut)
-                    if rows:
-                        return HistoryPage(distinct(rows), served)
                     # Days without a match are passed in growing strides.
                     days = min(2 * days, MOST_DAYS)
-        return HistoryPage((), served)
+                page = HistoryPage(distinct(rows), served)
+                return await with_missing(connection, self._epoch, channels, after, page, limit)
 
     async def _next_slice(
         self,

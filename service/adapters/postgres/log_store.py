@@ -163,7 +163,7 @@ class LogStore:
                 record.partition,
                 error,
             )
-            batch.quarantined.append(Quarantined(readable.raw, "refused", str(error), record))
+            batch.quarantined.append(Quarantined(readable.raw, "refused", str(error), record.channels, record))
         gone = {readable.record.offset for readable, _ in refused}
         batch.readable = [readable for readable in batch.readable if readable.record.offset not in gone]
 

@@ -6,9 +6,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+import asyncpg
 from lastseen.channels import parse_channel
 
 from service.adapters.postgres.looking import distinct, gone, last_seen
+from service.adapters.postgres.missing import with_missing_back
 from service.adapters.postgres.page_back_query import back_query
 from service.adapters.postgres.pool import Connection
 from service.ports import HistoryPage
@@ -51,7 +53,8 @@ async def read_back(
     served = {partition: offset + 1 for partition, offset in upto.items()}
     looked_at = most_looked_at if types else limit
     days = 1
-    while slice_ := await _next_slice(connection, epoch, served, down_to, days):
+    rows: list[asyncpg.Record] = []
+    while not rows and (slice_ := await _next_slice(connection, epoch, served, down_to, days)):
         rows = await connection.fetch(
             query,
             epoch,
@@ -69,11 +72,9 @@ async def read_back(
         for partition, (lowest, _) in slice_.ranges.items():
             cut = last_seen(of_partition.get(partition, ()), limit, looked_at)
             served[partition] = lowest if cut is None else cut["offset"]
-        if rows:
-            return HistoryPage(distinct(rows), served)
         # Days without a match are passed in growing strides.
         days = min(2 * days, MOST_DAYS)
-    return HistoryPage((), served)
+    return await with_missing_back(connection, epoch, channels, upto, HistoryPage(distinct(rows), served), limit)
 
 
 async def _next_slice(

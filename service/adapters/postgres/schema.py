@@ -150,6 +150,7 @@ quarantine = Table(
     Column("detail", Text, nullable=False),
     Column("id", _text()),
     Column("ended_task", _text()),
+    Column("channels", _text()),
     Column("key", LargeBinary),
     Column("value", LargeBinary),
     Column("headers", Text, nullable=False),
@@ -157,10 +158,16 @@ quarantine = Table(
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("epoch", "partition", "offset", name="quarantine_pkey"),
 )
+Index(
+    "quarantine_told",
+    *(quarantine.c.epoch, quarantine.c.partition, quarantine.c.offset),
+    postgresql_where=quarantine.c.channels.is_not(None),
+)
 """Records that no reader can use, or that Postgres refused, as they came.
 
 `headers` is a JSON array of [name, base64 of the value or null]. `id` and `ended_task` are set where the
-record was readable and Postgres refused it: the void rule still counts it.
+record was readable and Postgres refused it: the void rule still counts it. `channels`, joined by commas, are those
+whose readers are told that it is missing; null where nobody can tell.
 """
 
 hole = Table(
