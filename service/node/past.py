@@ -1,6 +1,5 @@
 """What a reader of the past wants, and where a time lies in the log."""
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -55,16 +54,27 @@ async def offsets_at(sources: Sources, ms: int, read: Mapping[int, int]) -> dict
     log, history = sources.log, sources.history
     try:
         bounds = await sources.bounds()
-        in_log, of_log = await asyncio.gather(log.offsets_at(ms), log.offsets_at(0))
+        in_log = await log.offsets_at(ms)
+        # Asked behind the other: what is still held then, before it, was there and of an earlier time.
+        of_log = await log.offsets_at(0)
     except LogUnavailable:
         return await _copied_at(sources, ms, read)
     # Where all that Kafka still holds is of that time or later, it may have been reached before.
-    asked = {p for p, held in bounds.items() if held.first > 0 and in_log[p] == of_log[p]}
+    # The bounds may be from before retention took what they say.
+    asked = {
+        p
+        for p, held in bounds.items()
+        if not _is_before(of_log[p], in_log[p]) and (held.first > 0 or (held.next if of_log[p] is None else of_log[p]))
+    }
     before = await history.offsets_at(ms) if asked else {}
     # The days of Postgres may be fewer than what Kafka holds.
     return {
         p: min((at for at in (found, before.get(p)) if at is not None), default=None) for p, found in in_log.items()
     }
+
+
+def _is_before(one: int | None, other: int | None) -> bool:
+    return one is not None and (other is None or one < other)
 
 
 async def _copied_at(sources: Sources, ms: int, read: Mapping[int, int]) -> dict[int, int | None]:
