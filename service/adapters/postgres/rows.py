@@ -79,11 +79,6 @@ def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
     )
 
 
-def ms_of(time: datetime) -> int:
-    """A time as ms since 1970."""
-    return (time - _1970) // _MS
-
-
 def record_of(row: asyncpg.Record) -> Record:
     """The record of a row that begins with READ_COLUMNS."""
     partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload, *_ = row
