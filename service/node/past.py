@@ -83,6 +83,9 @@ async def _copied_at(sources: Sources, ms: int, read: Mapping[int, int]) -> dict
     coverage = await sources.history.coverage()
     if any(p not in found and next_ > (coverage[p].next if p in coverage else 0) for p, next_ in read.items()):
         raise LogUnavailable("Postgres has yet to copy what tells where that time lies, and Kafka does not answer")
+    # The days of Postgres may be fewer than what Kafka holds, whose first offset only rises.
+    if any(held.first > 0 and sources.lowest_in_log(p) < held.first for p, held in coverage.items()):
+        raise LogUnavailable("Kafka may hold more than Postgres of when that time was, and does not answer")
     return {p: found.get(p) for p in read}
 
 

@@ -86,6 +86,10 @@ class Sources:
         self._is_away = False
         return self._last
 
+    def lowest_in_log(self, partition: int) -> int:
+        """The lowest offset that Kafka may hold, by what it said last."""
+        return self._last[partition].first if partition in self._last else 0
+
     async def _ask_bounds(self) -> Mapping[int, Bounds]:
         return await self._log.bounds()
 
