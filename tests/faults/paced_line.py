@@ -139,9 +139,10 @@ class PacedLine:
         if self.was_cut:
             return
         self.was_cut = True
-        if reset:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Perhaps it has ended by itself.
         with contextlib.suppress(OSError):
+            if reset:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._socket.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
 
     def end(self) -> None:

@@ -79,6 +79,11 @@ class PackagedFollower:
             or any(_at(self._session, name, p) < next_ - 1 for p, next_ in head.items())
         ]
 
+    def give_up(self) -> None:
+        """Expect nothing more: what was had counts up to where it has come."""
+        for name in list(self.followed.begun):
+            self._end(name, self._session.position(name))
+
     def receive(self, message: Message) -> list[Message]:
         """Take what the server says; what to say to that."""
         anew = message.get("channel", "") if message["type"] == "subscription_result" else ""

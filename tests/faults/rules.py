@@ -119,6 +119,11 @@ class RuleFollower:
             if had.state != "live" or any((had.seen or {}).get(p, -1) < next_ - 1 for p, next_ in head.items())
         ]
 
+    def give_up(self) -> None:
+        """Expect nothing more: what was had counts up to where it has come."""
+        for name in list(self.followed.begun):
+            self._end(name, self.channels[name].seen or {})
+
     def receive(self, message: Message) -> list[Message]:
         """Take what the server says; what to say to that."""
         if "offset" in message:

@@ -29,6 +29,8 @@ class Plan:
     events_per_second: float
     restart_every: float
     """Seconds between two restarts of a node."""
+    actions: int = 12
+    """Of a schedule, at most."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ async def play(ground: Ground, plan: Plan, seed: int) -> Tally:
         seeds = [random.random() for _ in range(plan.schedules)]
         async with asyncio.TaskGroup() as tasks:
             for _ in range(plan.at_once):
-                tasks.create_task(_go_through(site, numbers, seeds, tally))
+                tasks.create_task(_go_through(site, plan, numbers, seeds, tally))
         logs = [node.said for node in site.nodes]
     tally.tracebacks = [log[max(0, log.index("Traceback") - 300) :][:5000] for log in logs if "Traceback" in log]
     tally.counts["records"] = site.checker.records
@@ -81,9 +83,9 @@ async def play(ground: Ground, plan: Plan, seed: int) -> Tally:
     return tally
 
 
-async def _go_through(site: Site, numbers: Iterator[int], seeds: list[float], tally: Tally) -> None:
+async def _go_through(site: Site, plan: Plan, numbers: Iterator[int], seeds: list[float], tally: Tally) -> None:
     for number in numbers:
-        wanderer = Wanderer(number, site, Random(seeds[number]))
+        wanderer = Wanderer(number, site, Random(seeds[number]), plan.actions)
         await wanderer.run()
         await _judge(site, wanderer, tally)
         if number % 50 == 49:
@@ -102,7 +104,10 @@ async def _judge(site: Site, wanderer: Wanderer, tally: Tally) -> None:
     tally.counts["begun by number, short"] += sum(
         _is_short(site.checker, claim) for claim in wanderer.claims if claim.kind == "last"
     )
-    tally.wrong += [f"schedule {wanderer.number}: {one}" for one in (*verdict.wrong, *claims, *wanderer.wrong)]
+    wrong = [f"schedule {wanderer.number}: {one}" for one in (*verdict.wrong, *claims, *wanderer.wrong)]
+    tally.wrong += wrong
+    for problem in wrong[:5]:
+        print(f"WRONG: {problem}", file=sys.stderr)
     tally.counts += wanderer.counts
     tally.counts.update(verdict.faults)
     tally.counts["other"] += len(claims)

@@ -156,7 +156,7 @@ class Site:
                 self._frozen = await self._look_at_written()
                 self._frozen_since = time.monotonic()
                 self.pauses += 1
-                await asyncio.sleep(self.random.uniform(1, 4))
+                await asyncio.sleep(self.random.uniform(1, 5))
             finally:
                 self._frozen_since = None
                 self.log_writer.send_signal(signal.SIGCONT)

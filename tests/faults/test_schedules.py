@@ -7,7 +7,7 @@ from tests.faults.schedules import Plan, play
 from tests.faults.wanderer import Wanderer
 from tests.nodes import new_ground
 
-PLAN = Plan(schedules=40, at_once=20, nodes=2, events_per_second=60, restart_every=3)
+PLAN = Plan(schedules=40, at_once=20, nodes=2, events_per_second=60, restart_every=3, actions=6)
 
 
 async def test_whoever_comes_back_has_everything_once_and_in_order(kafka: str, postgres_url: str) -> None:

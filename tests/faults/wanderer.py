@@ -50,6 +50,8 @@ class Wanderer:
     number: int
     site: Site
     random: Random
+    actions: int = 12
+    """What it does at most before it goes to the end."""
     transcripts: list[Transcript] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     claims: list[Claim] = field(default_factory=list)
@@ -89,6 +91,9 @@ class Wanderer:
             lacking = self.follower.lacks(self.head)
             self.wrong.append(f"{self.user}: {error}; it lacks {lacking[:5]}")
             self.counts["stuck"] += 1
+            self.follower.give_up()
+            if self.transcripts and self.transcripts[-1].close is None:
+                self.transcripts[-1].end(None, "")
         finally:
             # Nothing is heard from here on, so that what is judged is what was found to be whole.
             for task in (conversing, acting):
@@ -112,7 +117,7 @@ class Wanderer:
     async def _act(self) -> None:
         random = self.random
         await until(lambda: self._is_greeted, timeout=SETTLE_SECONDS, what="the first greeting")
-        for _ in range(random.randint(4, 12)):
+        for _ in range(random.randint(3, self.actions)):
             (action,) = random.choices(list(_ACTIONS), list(_ACTIONS.values()))
             match action:
                 case "stay":
