@@ -6,10 +6,14 @@ from lastseen.backoff import Backoff
 from lastseen.close_codes import (
     AUTHENTICATION_REQUIRED,
     CLOSE_CODES,
+    GOING_AWAY,
     INVALID_TOKEN,
     POLICY,
     PROJECT_DENIED,
+    TRY_AGAIN_LATER,
     Return,
+    going_away,
+    return_window,
     when_to_return,
 )
 
@@ -49,3 +53,17 @@ def test_what_is_not_in_the_table_passes() -> None:
 def test_faults_of_line_and_server_bring_the_client_back() -> None:
     for code in (1001, 1005, 1006, 1011, 1012, 1013, 4429):
         assert when_to_return(code) is Return.LATER, code
+
+
+def test_who_goes_away_names_the_time_to_come_back_within() -> None:
+    said = going_away("Server is going away", 5_000)
+    assert return_window(GOING_AWAY, said) == 5.0
+    for code, reason in ((GOING_AWAY, "Server is going away"), (GOING_AWAY, ""), (TRY_AGAIN_LATER, said)):
+        assert return_window(code, reason) is None
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 999_999))
+def test_the_return_lies_within_it(random: float, within_ms: int) -> None:
+    window = return_window(GOING_AWAY, going_away("x", within_ms))
+    assert window is not None
+    assert 0 <= Backoff(random=lambda: random).within(window) <= within_ms / 1000

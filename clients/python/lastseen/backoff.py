@@ -27,6 +27,10 @@ class Backoff:
         self.attempts += 1
         return step * self.random()
 
+    def within(self, seconds: float) -> float:
+        """The delay before an attempt that is to fall anywhere in a time that the server has named."""
+        return seconds * self.random()
+
     def reset(self) -> None:
         """An attempt went well: the next series starts small."""
         self.attempts = 0

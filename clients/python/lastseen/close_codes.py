@@ -1,5 +1,6 @@
 """What each close code of the connection tells a client to do: the one table, for server and clients."""
 
+import re
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -59,6 +60,7 @@ CLOSE_CODES: Final[dict[int, CloseCode]] = {
     TOO_MANY: CloseCode("too many connections or messages", Return.LATER),
 }
 
+_WINDOW: Final = re.compile(r"\bcome back within (\d{1,6}) ms\b")
 _AUTHENTICATION: Final = frozenset({AUTHENTICATION_REQUIRED, INVALID_TOKEN})
 
 
@@ -68,3 +70,14 @@ def when_to_return(code: int, reason: str = "") -> Return:
         return Return.AFTER_RENEWING
     row = CLOSE_CODES.get(code)
     return Return.LATER if row is None else row.back
+
+
+def going_away(reason: str, within_ms: int) -> str:
+    """The reason of a 1001 that names the time within which its clients are to come back, spread over it."""
+    return f"{reason}, come back within {within_ms} ms"
+
+
+def return_window(code: int, reason: str) -> float | None:
+    """The seconds over which the clients that got this close are to spread their return; None where it names none."""
+    found = _WINDOW.search(reason) if code == GOING_AWAY else None
+    return None if found is None else int(found[1]) / 1000

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from lastseen.asking import Asking
 from lastseen.backoff import Backoff
-from lastseen.close_codes import Return, when_to_return
+from lastseen.close_codes import Return, return_window, when_to_return
 from lastseen.connection import Connection, connecting
 from lastseen.delivering import Delivering
 from lastseen.errors import ProtocolError
@@ -62,10 +62,12 @@ class Reconnecting:
         while True:
             began, self._delivering.is_established = clock(), False
             retry_after = 0.0
+            window: float | None = None
             try:
                 await self._converse()
             except ConnectionClosed as closed:
                 reason, back = self._judge(closed)
+                window = return_window(*code_and_reason(closed))
             except InvalidStatus as error:
                 reason, back = f"HTTP {error.response.status_code}", Return.LATER
                 retry_after = wait_after(error)
@@ -80,7 +82,9 @@ class Reconnecting:
                 self._has_renewed = self._has_renewed and back is Return.AFTER_RENEWING
                 if back is Return.AT_ONCE or clock() - began >= STEADY_SECONDS:
                     self._backoff.reset()
-            await self._pause(reason, max(self._backoff.next(), retry_after))
+            # A node that goes away knows how many come back with this client.
+            delay = max(self._backoff.next(), retry_after) if window is None else self._backoff.within(window)
+            await self._pause(reason, delay)
 
     async def _pause(self, reason: str, delay: float) -> None:
         _log.info("interrupted (%s), back in %.1f s", reason, delay)
