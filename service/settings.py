@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     """Connections from one address (of IPv6: one /64) on a node; loopback is left out."""
     max_subscriptions_per_user: int = Field(default=50_000, ge=1)
     """Subscriptions of one user on a node, over all connections."""
+    returns_per_second: float = Field(default=2000.0, gt=0)
+    """At what rate the other nodes can take back the clients of this one: when it goes away, they are told to spread
+    their return over as many seconds as that takes."""
     messages_per_second_per_user: float = Field(default=200.0, gt=0)
     """Messages that a user may send to a node in the long run, over all connections; at once ten times as many.
     One counts once more for each KiB."""

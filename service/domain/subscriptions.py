@@ -60,6 +60,15 @@ class CatchUp:
             return [channel for channel in channels if not channel.startswith("task:")]
         return channels
 
+    def of(self, channels: Sequence[str]) -> tuple[str, ...]:
+        """Those of some channels that belong to this catch-up."""
+        return tuple(channel for channel in channels if channel in self.channels)
+
+    def has_begun_before(self, record: Record) -> bool:
+        """Whether all of its channels begin before a record, as where a client names one position for all."""
+        partition, offset = record.partition, record.offset
+        return all(start.get(partition, -2) < offset for start in self.channels.values())
+
     def is_ahead_of(self, head: Mapping[int, int]) -> bool:
         """Whether one of its channels begins behind the head: live there, it would get what was had."""
         return any(

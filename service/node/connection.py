@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+from lastseen import close_codes
 from lastseen.positions import Position
 from pydantic import JsonValue
 
@@ -36,13 +37,13 @@ class Connection:
     """
 
     __slots__ = (
-        "_flow",
         "_heard_at",
         "_is_gone",
         "_pings",
         "_port",
         "_state",
         "client_id",
+        "flow",
         "id",
         "identity",
         "keeps_cursor",
@@ -55,7 +56,8 @@ class Connection:
     def __init__(self, node: Services, port: ConnectionPort, identity: Identity, connection_id: str) -> None:
         self.node = node
         self._port = port
-        self._flow = Flow(port, node.settings.high_water_bytes)
+        self.flow = Flow(port, node.settings.high_water_bytes)
+        """How much the client lets be written to it."""
         self._state = State.OPENING
         # What the state CLOSED means, as one attribute: it is asked for each delivery.
         self._is_gone = False
@@ -105,7 +107,7 @@ class Connection:
             ref = message.ref
             await self.node.handlers.handle(self, message)
         except ProtocolError as error:
-            await self.room_to_answer()
+            await self.flow.room_to_answer()
             self.fail(str(error), error.code, ref=error.ref)
         except Exception:  # noqa: BLE001 - one message, of a deployment's own type perhaps, must not end the others'
             _log.exception("a message of connection %s failed", self.id)
@@ -128,19 +130,10 @@ class Connection:
         now_ms = self.node.clock.now_ms()
         self.answer(messages.error(message, code, now_ms, ref=ref, channel=channel, retry_after=retry_after))
 
-    @property
-    def has_room_to_answer(self) -> bool:
-        """As `Flow.has_room_to_answer`."""
-        return self._flow.has_room_to_answer
-
-    async def room_to_answer(self) -> None:
-        """As `Flow.room_to_answer`."""
-        await self._flow.room_to_answer()
-
     def is_alive(self, since_ms: int) -> bool:
         """Whether it has given a sign of life since then; to be asked at each heartbeat."""
         # Where its messages are not read now, that it takes what was written is its sign of life.
-        if self._flow.has_moved():
+        if self.flow.has_moved():
             self._heard_at = self.node.clock.now_ms()
         return self._heard_at > since_ms
 
@@ -204,8 +197,8 @@ class Connection:
         requested = beginning.asked
         for lost in beginning.lost:
             requested = self._send_gap(group, requested, lost)
-        # Offline messages are mostly few: without a task, and without others having to join.
-        if group.asked or not self._is_in_window(group) or not self.deliver_window(group):
+        # What was missed is mostly short, and in memory: without a task, and without others having to join.
+        if not self._can_begin_now(group) or not self.deliver_window(group):
             self.node.pull(self, group)
 
     def end_subscription(self, channel: str) -> None:
@@ -240,7 +233,7 @@ class Connection:
         if self._is_gone:
             return
         self._port.write(frames)
-        if self._port.buffered() > self.node.settings.high_water_bytes:
+        if self.flow.is_full:
             self._fall_behind()
 
     def _fall_behind(self) -> None:
@@ -263,11 +256,11 @@ class Connection:
         if isinstance(page, Lost):
             self._send_gap(group, self.node.head.token_of(group.cursor), page)
             return
-        frames = frames_of(page, group, self.node.head, self.node.clock.now_ms(), self.node.access.contradicts)
+        frames = frames_of(page, group, self.node)
         for partition, offset in page.served.items():
             group.served(partition, offset)
         if frames:
-            self._write(b"".join(frames))
+            self._write(frames)
 
     def deliver_window(self, group: CatchUp) -> bool:
         """Send what the window holds next; True once the head is reached and the channels are live.
@@ -275,14 +268,21 @@ class Connection:
         The last read and the change to live are one step of the event loop: nothing comes between. The
         cursor has to be within the window, or ahead of it (then nothing happens until the tail passes it).
         """
+        with self.flow.together():
+            return self._deliver_window(group)
+
+    def _deliver_window(self, group: CatchUp) -> bool:
         window = self.node.window
         channels = list(group.channels)
         for partition in window.partitions:
             after = group.cursor[partition]
             if after + 1 < window.next(partition):
                 read = window.read(channels, partition, after, _WINDOW_PAGE, _WINDOW_PAGE_BYTES)
+                if not read.records:
+                    group.served(partition, read.served)
+                    continue
                 self.deliver(group, Page(read.records, {partition: read.served}))
-                if self._port.buffered() > self.node.settings.high_water_bytes:
+                if self.flow.is_full:
                     return False
         if any(group.cursor[partition] != window.next(partition) - 1 for partition in window.partitions):
             return False
@@ -291,9 +291,13 @@ class Connection:
         self._finish(group)
         return True
 
-    def _is_in_window(self, group: CatchUp) -> bool:
+    def _can_begin_now(self, group: CatchUp) -> bool:
+        """Whether nobody has to be asked, the client takes what it is sent, and no other catch-up has its turn."""
         window = self.node.window
-        return all(after + 1 >= window.first(partition) for partition, after in group.cursor.items())
+        if any(other.pulling for other in self.subscriptions.catch_ups) or not self.flow.has_room:
+            return False
+        knows_ends = not group.asked or all(map(self.node.knows_end, group.channels))
+        return knows_ends and all(after + 1 >= window.first(partition) for partition, after in group.cursor.items())
 
     def _finish(self, group: CatchUp) -> None:
         channels = self.subscriptions.finish(group)
@@ -325,7 +329,7 @@ class Connection:
 
     def ping(self, frame: bytes, token: str) -> None:
         """Send the node's heartbeat, which says `token`, unless the client has more to read than it takes."""
-        if not self.has_room_to_answer or self._take(Input.HEARTBEAT) is not Action.PING:
+        if not self.flow.has_room_to_answer or self._take(Input.HEARTBEAT) is not Action.PING:
             return
         self._write(frame)
         moves = self.keeps_cursor and self.user_channel in self.subscriptions.live
@@ -351,37 +355,30 @@ class Connection:
 
     def _write(self, frame: bytes) -> None:
         if not self._is_gone:
-            self._port.write(frame)
+            self.flow.write(frame)
 
     @property
     def buffered(self) -> int:
         """Bytes written that the client has not taken yet."""
         return 0 if self._is_gone else self._port.buffered()
 
-    @property
-    def has_room(self) -> bool:
-        """As `Flow.has_room`."""
-        return self._flow.has_room
-
-    async def room(self) -> None:
-        """As `Flow.room`."""
-        await self._flow.room()
-
-    async def room_within(self, seconds: float) -> bool:
-        """As `Flow.room_within`."""
-        return await self._flow.room_within(seconds)
-
     def drained(self) -> None:
         """The port's buffer has fallen to `low_water`."""
-        self._flow.drained()
+        self.flow.drained()
 
     def end(self, why: Input) -> None:
         """End the conversation with the goodbye that the protocol has for it."""
         self.close(*GOODBYES[why], why=why)
 
+    def go_away(self, within_ms: int) -> None:
+        """End the conversation because the node does; the client is to come back within so long."""
+        reason = close_codes.going_away(GOODBYES[Input.GOING_AWAY][1], within_ms)
+        self.close(close_codes.GOING_AWAY, reason, why=Input.GOING_AWAY)
+
     def close(self, code: int, reason: str, *, why: Input = Input.REFUSED) -> None:
         """End the conversation behind what has been written."""
         if self._take(why) is Action.CLOSE:
+            self.flow.write_held()
             self._release()
             self._port.close(code, reason)
 
@@ -400,4 +397,4 @@ class Connection:
         self._is_gone = True
         for channel in self.subscriptions.channels:
             self.end_subscription(channel)
-        self._flow.over()
+        self.flow.over()

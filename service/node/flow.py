@@ -1,6 +1,8 @@
 """How much a client lets be written to it, and waiting for it to take more."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from service.node.connection_port import ConnectionPort
 
@@ -8,7 +10,7 @@ from service.node.connection_port import ConnectionPort
 class Flow:
     """The fill of one connection's port. Once the client is gone there is always room, and nobody waits."""
 
-    __slots__ = ("_buffered", "_high_water", "_is_over", "_is_waiting", "_port", "_room")
+    __slots__ = ("_buffered", "_held", "_high_water", "_is_over", "_is_waiting", "_port", "_room")
 
     def __init__(self, port: ConnectionPort, high_water: int) -> None:
         self._port = port
@@ -17,6 +19,39 @@ class Flow:
         self._is_over = False
         self._is_waiting = False
         self._buffered = 0
+        self._held: list[bytes] | None = None
+
+    def write(self, frames: bytes) -> None:
+        """Write, or hold what is written together."""
+        if self._held is None:
+            self._port.write(frames)
+        else:
+            self._held.append(frames)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what comes meanwhile, within one step of the event loop, in one go: each writing is a system call."""
+        if self._held is not None:
+            yield  # whoever began writes it
+            return
+        self._held = []
+        try:
+            yield
+        finally:
+            self.write_held()
+            self._held = None
+
+    def write_held(self) -> None:
+        """Write what has come so far."""
+        if self._held:
+            frames, self._held = b"".join(self._held), []
+            self._port.write(frames)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may."""
+        held = sum(map(len, self._held)) if self._held else 0
+        return self._port.buffered() + held > self._high_water
 
     @property
     def has_room(self) -> bool:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from service.domain.errors import LastseenError
 from service.domain.identity import Identity
-from service.domain.protocol import Input
+from service.domain.replay_frames import ReplayFrames
 from service.domain.rights import Rights
 from service.domain.window import Window
 from service.node.access import LogAccess
@@ -26,6 +26,7 @@ from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
 from service.node.offline import OfflineMessages
 from service.node.outside import Outside
+from service.node.pace import Pace
 from service.node.patience import Patience
 from service.node.presence import Presence
 from service.node.publishing import Publisher
@@ -41,6 +42,12 @@ from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 _DRAIN_SECONDS: Final = 1.0
+_LEAST_WINDOW_MS: Final = 250
+"""What few clients are told: as short as their own first back-off."""
+_REPLAY_FRAMES_BYTES: Final = 32 * 1024 * 1024
+"""Of replays that many want: a hundred events are some 35 KB."""
+_AT_ONCE: Final = 4
+"""Beginnings and steps of catch-ups in one step of the event loop: a millisecond or two, mostly."""
 
 
 class Node:
@@ -89,6 +96,8 @@ class Node:
             heartbeat=Heartbeat(settings, clock, head),
             fanout=fanout,
             replay=replay,
+            replay_frames=ReplayFrames(_REPLAY_FRAMES_BYTES),
+            pace=Pace(_AT_ONCE),
             history=past,
             states=States(rights, access, head, window, past, epoch, settings.settle_seconds),
             access=access,
@@ -130,11 +139,17 @@ class Node:
             left.set()
 
     async def drain(self) -> None:
-        """Send every client away: this process is about to end. Those that don't listen are waited for a moment."""
+        """Send every client away: this process is about to end. Those that don't listen are waited for a moment.
+
+        They are told the time over which to spread their return: the longer, the more they are.
+        """
+        crowd_seconds = self.connections / self.services.settings.returns_per_second
+        within_ms = max(_LEAST_WINDOW_MS, round(crowd_seconds * 1000))
         for connection in self.services.connections:
-            connection.end(Input.GOING_AWAY)
+            connection.go_away(within_ms)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            # A word to each takes a while too.
+            async with asyncio.timeout(_DRAIN_SECONDS + crowd_seconds):
                 while self.connections:
                     await self._left.wait()
         with suppress(TimeoutError):

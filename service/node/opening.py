@@ -74,7 +74,10 @@ def _others(connection: Connection) -> list[str]:
 async def _begin_after(connection: Connection, after: Position) -> None:
     """Everything since a position, in one catch-up."""
     try:
-        beginning = await connection.node.patience.within(_SECONDS, connection.node.replay.begin(after))
+        replay = connection.node.replay
+        beginning = replay.begin_at_once(after)
+        if beginning is None:
+            beginning = await connection.node.patience.within(_SECONDS, replay.begin(after))
     except Unavailable as error:
         _refuse(connection, str(error), error.code, retry_after=error.retry_after)
         connection.close(close_codes.TRY_AGAIN_LATER, "Replay not possible now")
@@ -84,8 +87,10 @@ async def _begin_after(connection: Connection, after: Position) -> None:
         return
     connection.keeps_cursor = True
     recovered = not beginning.lost
-    if connection.greet([Start(channel, beginning.asked, live=False, recovered=recovered) for channel in channels]):
-        connection.catch_up(channels, beginning)
+    starts = [Start(channel, beginning.asked, live=False, recovered=recovered) for channel in channels]
+    with connection.flow.together():
+        if connection.greet(starts):
+            connection.catch_up(channels, beginning)
 
 
 async def _begin_now(connection: Connection) -> None:

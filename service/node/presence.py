@@ -25,8 +25,13 @@ from service.ports import Clock, EventLog, PresenceLog, PresenceRecord
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
-_DUTIES: Final = 200
-"""Events that one step appends."""
+_DUTIES: Final = 500
+"""Events that one round appends."""
+_ENCODED: Final = 50
+"""Events that one step of the event loop makes."""
+_CROWD: Final = 20
+"""So many at once are a crowd that comes or goes: then more are gathered, and viewers told of many at a time."""
+_GATHER_SECONDS: Final = 0.25
 _STEP: Final = 500
 """Records that one step of the event loop applies."""
 _RETRY_SECONDS: Final = 1.0
@@ -217,6 +222,8 @@ class Presence:
                 while self._is_loaded and (duties := self._duties()) and duties != done:
                     await self._do(duties)
                     done = duties
+                    if _CROWD < len(duties) < _DUTIES:
+                        await asyncio.sleep(_GATHER_SECONDS)
             except LogUnavailable as error:
                 _log.warning("who has come and gone can't be told now, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -226,7 +233,11 @@ class Presence:
 
     async def _do(self, duties: Sequence[Duty]) -> None:
         """Do them, and wait until they are known to be done: else they would be done again."""
-        events = [encode(presence_event(duty)) for duty in duties if isinstance(duty, Announce)]
+        events = []
+        for at in range(0, len(duties), _ENCODED):
+            told = duties[at : at + _ENCODED]
+            events += [encode(presence_event(duty)) for duty in told if isinstance(duty, Announce)]
+            await asyncio.sleep(0)
         if events:
             await self._events.append(events)
         entries: list[tuple[str, bytes | None]] = []

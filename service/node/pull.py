@@ -90,14 +90,14 @@ class Puller:
         async with aclosing(replay) as pages:
             while True:
                 async with turn:
-                    is_quick = connection.has_room
-                    await connection.room()
+                    is_quick = connection.flow.has_room
+                    await connection.flow.room()
                     page = await anext(pages, None)
                     if page is None or _is_over(connection, group):
                         return None
                     for part in page.slices(_SLICE_BYTES) if isinstance(page, Page) else (page,):
                         connection.deliver(group, part)
-                        in_time = await connection.room_within(_HOLD_SECONDS)
+                        in_time = await connection.flow.room_within(_HOLD_SECONDS)
                         if _is_over(connection, group):
                             return None
                         if not in_time:
@@ -110,7 +110,8 @@ class Puller:
         services = connection.node
         while not _is_over(connection, group):
             async with turn:
-                await connection.room()
+                await connection.flow.room()
+                await services.pace.turn()
                 if _is_over(connection, group):
                     return True
                 if any(after + 1 < services.window.first(p) for p, after in group.cursor.items()):
@@ -118,7 +119,7 @@ class Puller:
                 before = dict(group.cursor)
                 if connection.deliver_window(group):
                     return True
-            if group.cursor == before and connection.has_room:
+            if group.cursor == before and connection.flow.has_room:
                 # Ahead of this node's tail: another node was faster.
                 await services.head.next_move()
             else:

@@ -107,6 +107,19 @@ class Replay:
     def _ahead(self, offsets: Mapping[int, int]) -> list[int]:
         return [p for p, offset in offsets.items() if p in self._window.partitions and offset >= self._window.next(p)]
 
+    def begin_at_once(self, position: Position) -> Beginning | None:
+        """The beginning of a replay that the window holds whole; None where more has to be asked."""
+        window, offsets = self._window, position.offsets
+        if position.epoch != self._epoch.name:
+            return None
+        cursor = {}
+        for partition in window.partitions:
+            offset = offsets.get(partition)
+            if offset is None or not window.first(partition) <= offset + 1 <= window.next(partition):
+                return None
+            cursor[partition] = offset
+        return Beginning(self._head.token_of(cursor), (), cursor)
+
     async def begin(self, position: Position) -> Beginning:
         """Judge a position that a client came with.
 

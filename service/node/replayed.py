@@ -1,6 +1,7 @@
 """What a page of a replay is for one catch-up: frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from service.domain.frames import message_frame, replay_frame
 from service.domain.messages import QUARANTINE, gap
@@ -9,20 +10,28 @@ from service.domain.subscriptions import CatchUp
 from service.node.head import Head
 from service.node.replay import Page
 
+if TYPE_CHECKING:
+    from service.node.services import Services
 
-def frames_of(
-    page: Page, group: CatchUp, head: Head, now_ms: int, contradicts: Callable[[Record], bool]
-) -> list[bytes]:
+
+def frames_of(page: Page, group: CatchUp, node: "Services") -> bytes:
     """The frames of a page that the group has not been served yet: its events, and gaps where some can't be used."""
-    frames = []
-    for at, record in enumerate(page.records):
+    now_ms, contradicts = node.clock.now_ms(), node.access.contradicts
+    if any(isinstance(record, Unusable) for record in page.records):
+        return b"".join(_one_by_one(page.records, group, node.head, now_ms, contradicts))
+    return node.replay_frames.join(group, page.records, now_ms, contradicts)
+
+
+def _one_by_one(
+    records: Sequence[Record], group: CatchUp, head: Head, now_ms: int, contradicts: Callable[[Record], bool]
+) -> Iterator[bytes]:
+    for at, record in enumerate(records):
         if record.is_expired(now_ms) or not (channels := group.counts_for(record, contradicts)):
             continue
         if isinstance(record, Unusable):
-            reached = {**group.cursor, **{before.partition: before.offset for before in page.records[:at]}}
+            reached = {**group.cursor, **{before.partition: before.offset for before in records[:at]}}
             requested = head.token_of({**reached, record.partition: record.offset - 1})
             earliest = head.token_of({**reached, record.partition: record.offset})
-            frames.append(message_frame(gap(channels, requested, earliest, QUARANTINE)))
+            yield message_frame(gap(channels, requested, earliest, QUARANTINE))
         else:
-            frames.append(replay_frame(record, channels))
-    return frames
+            yield replay_frame(record, channels)

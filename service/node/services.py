@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.domain.replay_frames import ReplayFrames
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
 from service.node.command_tasks import CommandTasks
@@ -15,6 +16,7 @@ from service.node.event_history import EventHistory
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.offline import OfflineMessages
+from service.node.pace import Pace
 from service.node.patience import Patience
 from service.node.presence import Presence
 from service.node.replay import Replay
@@ -43,6 +45,9 @@ class Services:
     heartbeat: Heartbeat
     fanout: Fanout[Connection]
     replay: Replay
+    replay_frames: ReplayFrames
+    pace: Pace
+    """Of what crowds do: beginning conversations, and steps of catch-ups."""
     history: EventHistory
     states: States
     access: Access
@@ -59,6 +64,13 @@ class Services:
     def low_water(self) -> int:
         """Bytes of a connection's buffer at which a replay goes on."""
         return self.settings.high_water_bytes // 2
+
+    def knows_end(self, channel: str) -> bool:
+        """Whether `has_ended` is the last word, with nobody to be asked."""
+        if not channel.startswith("task:"):
+            return True
+        task = channel.removeprefix("task:")
+        return self.rights.known(task) is not None or self.rights.rights.is_unheard_of(task)
 
     def has_ended(self, channel: str) -> bool:
         """Whether it is the channel of a task that is known to have ended."""

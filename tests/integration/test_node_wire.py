@@ -293,7 +293,7 @@ async def test_a_node_that_ends_says_so(ground: Ground) -> None:
         began = time.monotonic()
         node.process.send_signal(signal.SIGTERM)
         for client in (first, second):
-            assert await client.end() == (1001, "Server is going away")
+            assert await client.end() == (1001, "Server is going away, come back within 250 ms")
         assert await node.process.wait() == 0
         assert time.monotonic() - began < 3
         assert "Traceback" not in node.said

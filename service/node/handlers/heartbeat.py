@@ -11,7 +11,7 @@ _RETRY_SECONDS = 5.0
 async def ping(connection: Connection, request: Ping) -> None:
     """The client asks whether the server lives."""
     # Whoever asks without reading is known to live, and needs no more answers.
-    if connection.has_room_to_answer:
+    if connection.flow.has_room_to_answer:
         connection.answer(messages.pong(connection.node.clock.now_ms(), request.ref))
 
 
@@ -24,7 +24,7 @@ async def pong(connection: Connection, _: Pong) -> None:
 
 async def ack(connection: Connection, request: Ack) -> None:
     """The client has got everything of its user channel up to there."""
-    await connection.room_to_answer()
+    await connection.flow.room_to_answer()
     node = connection.node
     if not connection.keeps_cursor:
         problem = "what came while you were away has not been delivered, so the cursor stays: connect again later"

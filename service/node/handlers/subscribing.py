@@ -20,7 +20,7 @@ _SECONDS = 5.0
 
 async def subscribe(connection: Connection, request: Subscribe) -> None:
     """Begin the subscriptions that are granted; answer for each channel."""
-    await connection.room_to_answer()
+    await connection.flow.room_to_answer()
     node = connection.node
     if request.after is not None and any(name.startswith(BY_THE_LOG) for name in request.channels):
         try:
@@ -42,7 +42,7 @@ async def subscribe(connection: Connection, request: Subscribe) -> None:
 
 async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
     """End the subscriptions."""
-    await connection.room_to_answer()
+    await connection.flow.room_to_answer()
     for channel in request.channels:
         connection.end_subscription(channel)
         connection.answer(messages.unsubscription_result(channel, request.ref))
@@ -51,8 +51,7 @@ async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
 async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str]) -> None:
     node = connection.node
     try:
-        who = connection.identity.user_id
-        positions, beginning = await node.patience.within(_SECONDS, _begin(node, request, granted, who))
+        positions, beginning = await _beginning(node, request, granted, connection.identity.user_id)
     except Unavailable as error:
         for channel in granted:
             _refuse(connection, request, channel, error)
@@ -70,6 +69,17 @@ async def _subscribe_from(connection: Connection, request: Subscribe, granted: l
         asked = beginning.asked if request.last is None else node.head.token_of(starts[channel])
         connection.answer(messages.subscription_result(channel, asked, not beginning.lost, request.ref))
     connection.catch_up(granted, beginning, starts)
+
+
+async def _beginning(
+    node: Services, request: Subscribe, channels: Sequence[str], who: str
+) -> tuple[Mapping[str, Position], Beginning]:
+    """As `_begin`, at once where the window has it all."""
+    if request.after is not None:
+        beginning = node.replay.begin_at_once(request.after)
+        if beginning is not None:
+            return {}, beginning
+    return await node.patience.within(_SECONDS, _begin(node, request, channels, who))
 
 
 async def _begin(

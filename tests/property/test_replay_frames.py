@@ -1,0 +1,66 @@
+"""What is joined once for many is what each would have been sent alone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.frames import replay_frame
+from service.domain.records import Record
+from service.domain.replay_frames import ReplayFrames
+from service.domain.subscriptions import CatchUp
+
+NAMES = ("broadcast", "project:p", "user:u", "task:t")
+NOW_MS = 10_000
+CHANNELS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True).map(tuple)
+LOGS = st.lists(st.tuples(CHANNELS, st.sampled_from([None, None, None, 1, 100])), min_size=1, max_size=90)
+WANTED = st.lists(
+    st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.integers(-1, 90), st.integers(-1, 90)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(LOGS, WANTED, st.sets(st.integers(0, 89)), st.sampled_from([0, 2_000, 1_000_000]))
+def test_it_is_what_each_would_have_got_alone(
+    log: list[tuple[tuple[str, ...], int | None]],
+    wanted: list[tuple[set[str], int, int]],
+    strays: set[int],
+    max_bytes: int,
+) -> None:
+    records = [Record(2, at, 0, f"i{at}", "x", names, ttl, b'{"n":1}') for at, (names, ttl) in enumerate(log)]
+    frames = ReplayFrames(max_bytes)
+
+    def contradicts(record: Record) -> bool:
+        return record.offset in strays
+
+    # Each asks three times: what is made anew, what is kept, and what comes out of that.
+    for names, after, joined_at in wanted * 3:
+        group = CatchUp({2: after}, asked=True, channels={name: {2: after} for name in names})
+        group.channels[min(names)] = {2: max(after, joined_at)}
+        page = [record for record in records if record.offset > after and names & set(record.channels)]
+        alone = [
+            replay_frame(record, counting)
+            for record in page
+            if not record.is_expired(NOW_MS) and (counting := group.counts_for(record, contradicts))
+        ]
+        if page:
+            assert frames.join(group, page, NOW_MS, contradicts) == b"".join(alone)
+
+
+def test_what_only_one_has_missed_is_not_kept() -> None:
+    frames = ReplayFrames(10_000)
+    record = Record(0, 7, 0, "i", "x", ("broadcast",), None, b'{"n":1}')
+    group = CatchUp({0: 6}, asked=True, channels={"broadcast": {0: 6}})
+    one, two, three = (frames.join(group, [record], NOW_MS, lambda _: False) for _ in range(3))
+    assert one == two == three
+    assert one is not two
+    assert two is three
+
+
+def test_what_is_kept_is_bounded() -> None:
+    frames = ReplayFrames(1_000)
+    group = CatchUp({0: -1}, asked=True, channels={"broadcast": {0: -1}})
+    for offset in [*range(100)] * 2 + [99]:
+        record = Record(0, offset, 0, "i", "x", ("broadcast",), None, b'{"n":1}')
+        got = frames.join(group, [record], NOW_MS, lambda _: False)
+        assert frames.kept_bytes <= 1_000
+    assert frames.join(group, [record], NOW_MS, lambda _: False) is got
