@@ -39,6 +39,7 @@ from service.settings import Settings, read_settings
 from service.web.app import create_app
 from service.web.door import Door
 from service.web.server import create_server
+from service.web.socket import conversation
 
 _log = logging.getLogger(__name__)
 _NEW_OBJECTS = 20_000
@@ -205,6 +206,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             allowed_hosts=settings.allowed_hosts,
             trusted_proxies=settings.trusted_proxies,
             head_seconds=settings.request_head_seconds,
+            conversation=conversation(node, door) if settings.direct_writes else None,
         )
         await server.serve()
 

@@ -1,6 +1,6 @@
 """The check of `Host`: by a name that it has pointed here, a foreign page could talk to a node that only we reach."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,7 +24,7 @@ class HostCheck:
         self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in _OPEN or self._takes(scope):
+        if scope["type"] == "lifespan" or scope["path"] in _OPEN or self.takes(scope["headers"]):
             await self._app(scope, receive, send)
             return
         problem = Problem(
@@ -36,8 +36,9 @@ class HostCheck:
         )
         await problem.response()(scope, receive, send)
 
-    def _takes(self, scope: Scope) -> bool:
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    def takes(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether these headers, with names in lower case, call the node as it may be called."""
+        hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1:
             return False
         host = _without_port(hosts[0])

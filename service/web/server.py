@@ -6,13 +6,17 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
+from uvicorn._types import ASGI3Application
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.addresses import is_loopback
 from service.web.hosts import HostCheck
-from service.web.http import http_transport
+from service.web.http import ShortWay, http_transport
 from service.web.transport import WebSocketTransport
 
 Drain = Callable[[], Awaitable[None]]
@@ -58,20 +62,29 @@ def create_server(
     allowed_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     head_seconds: float = 10.0,
+    conversation: ASGIApp | None = None,
 ) -> Server:
     """A server of `app`; `serve()` runs it until SIGINT or SIGTERM. `drain` sends its WebSocket clients away.
 
     `Host` is checked on loopback, and everywhere once `allowed_hosts` names some; `X-Forwarded-For` counts only from
-    `trusted_proxies`. The head of a request has to come within `head_seconds`.
+    `trusted_proxies`. The head of a request has to come within `head_seconds`. `conversation`, if it is given,
+    carries those conversations whose hand-shake is plain; `app` is asked about all others.
     """
+    hosts = HostCheck(app, allowed_hosts) if allowed_hosts or is_loopback(host) else None
+    short_way = None
+    if conversation is not None:
+        if trusted_proxies:
+            believing = ProxyHeadersMiddleware(cast(ASGI3Application, conversation), list(trusted_proxies))
+            conversation = cast(ASGIApp, believing)
+        short_way = ShortWay(conversation, hosts.takes if hosts is not None else lambda _: True)
     # At INFO it writes the address of each WebSocket, and with it tokens from the query.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return Server(
         uvicorn.Config(
-            HostCheck(app, allowed_hosts) if allowed_hosts or is_loopback(host) else app,
+            app if hosts is None else hosts,
             host,
             port,
-            http=http_transport(head_seconds),
+            http=http_transport(head_seconds, short_way),
             ws=WebSocketTransport,
             ws_max_size=max_message_bytes,
             # Compression costs 300 KiB a socket; our own pings say more and don't end slow readers.

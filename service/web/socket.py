@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from fastapi import APIRouter, WebSocket
 from lastseen import close_codes
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketState
 
 from service.domain.errors import Denied, LastseenError, TooMany, Unavailable
 from service.domain.identity import Identity
@@ -56,7 +58,21 @@ async def websocket(socket: WebSocket) -> None:
     # Accepted first and closed then: before that a browser would not see the code.
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    door: Door = socket.app.state.door
+    await _converse_with(socket, socket.app.state.node, socket.app.state.door)
+
+
+def conversation(node: Node, door: Door) -> ASGIApp:
+    """What carries a conversation whose hand-shake has been answered before the application heard of it."""
+
+    async def converse(scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        socket.client_state = socket.application_state = WebSocketState.CONNECTED
+        await _converse_with(socket, node, door)
+
+    return converse
+
+
+async def _converse_with(socket: WebSocket, node: Node, door: Door) -> None:
     admitted = await _admit(socket, door)
     if isinstance(admitted, _Refused):
         await socket.close(*admitted)
@@ -66,7 +82,7 @@ async def websocket(socket: WebSocket) -> None:
         await socket.close(close_codes.TOO_MANY, guest)
         return
     try:
-        await _carry(socket, admitted, guest)
+        await _carry(socket, node, admitted, guest)
     finally:
         guest.leave()
 
@@ -88,9 +104,8 @@ async def _admit(socket: WebSocket, door: Door) -> "Identity | _Refused":
         return _Refused(close_codes.TRY_AGAIN_LATER, "Identity not known now")
 
 
-async def _carry(socket: WebSocket, identity: Identity, guest: Guest) -> None:
+async def _carry(socket: WebSocket, node: Node, identity: Identity, guest: Guest) -> None:
     """Carry the conversation until either side ends it."""
-    node: Node = socket.app.state.node
     connection: Connection | None = None
     conversation = asyncio.timeout(None)
     is_conversing = False
@@ -140,6 +155,8 @@ async def _converse(socket: WebSocket, connection: Connection, guest: Guest) -> 
     """Hand over what the client sends, one message at a time, until it is gone."""
     try:
         asked = socket.query_params
+        # Of a crowd that comes at once a few at a time, and what others are owed in between.
+        await connection.node.pace.turn()
         await open_conversation(connection, asked.get("project_id"), asked.get("after"), asked.get("client_id"))
         while True:
             message = await socket.receive()

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from lastseen import close_codes
+from starlette.types import ASGIApp
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
+from websockets.protocol import Protocol, Side, State
+from websockets.server import ServerProtocol
 
-from service.domain.protocol import GOODBYES, Input
+from service.domain.protocol import GOODBYES, SUBPROTOCOL, Input
+from service.web.hand_shake import PATH, HandShake
 
 EXTENSION: Final = "lastseen.transport"
 _LAST_WORDS_SECONDS: Final = 5.0
@@ -43,6 +47,34 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     _read_after_close = 0
     _quiet_at = 0.0
     """When the frames that were no messages will have been paid for, by the loop's clock."""
+
+    def begin(self, transport: asyncio.Transport, asked: HandShake, conversation: ASGIApp) -> None:
+        """Answer a hand-shake that another has read, and run the conversation."""
+        self.connection_made(transport)
+        # What is left of the protocol behind its hand-shake, which is all that is asked of it.
+        self.conn = cast(ServerProtocol, Protocol(Side.SERVER, state=State.OPEN, max_size=self.config.ws_max_size))
+        self.handshake_initiated = self.handshake_complete = True
+        self.transport.write(asked.answer(SUBPROTOCOL if SUBPROTOCOL in asked.subprotocols else None))
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": "",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "query_string": asked.query,
+            "headers": asked.headers,
+            "subprotocols": asked.subprotocols,
+            "state": {},
+            "extensions": cast(dict[str, dict[object, object]], {EXTENSION: self}),
+        }
+        self.app = conversation
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.on_task_complete)
+        self.tasks.add(task)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, until it has become too much."""
