@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …] [--quick] [--pairs N] [--json FILE]`: run benchmarks and print one table."""
+"""`python -m benchmarks [NAME …] [--quick] [--pairs N] [--clients N] [--json FILE]`: run them and print one table."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from benchmarks import append, away, emitters, fanout, latency, log_writer, replay, report, start_up
+from benchmarks import append, away, emitters, fanout, latency, log_writer, replay, report, start_up, storm
 from benchmarks.measured import Row
 from benchmarks.site import Site
 
@@ -26,8 +26,9 @@ BENCHMARKS: dict[str, Callable[[Site], Awaitable[list[Row]]]] = {
     "replay": replay.measure,
     "latency": latency.measure,
     "away": away.measure,
+    "storm": storm.measure,
 }
-ONLY_BY_NAME = {"away"}
+ONLY_BY_NAME = {"away", "storm"}
 """Those that take many minutes."""
 PAIRS = 5
 
@@ -43,6 +44,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="once each and little of it: whether they run at all")
     parser.add_argument("--pairs", type=int, help=f"repetitions of each comparison (default {PAIRS}, quick 1)")
+    parser.add_argument("--clients", type=int, help="how many the storm is of (default 10000, quick 200)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
     names: list[str] = arguments.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]
@@ -51,19 +53,21 @@ def main() -> None:
     pairs: int = (1 if arguments.quick else PAIRS) if arguments.pairs is None else arguments.pairs
     if pairs < 1:
         parser.error(f"--pairs is at least 1, not {pairs}")
+    if arguments.clients is not None and arguments.clients < 1:
+        parser.error(f"--clients is at least 1, not {arguments.clients}")
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     _raise_open_files()
     on = report.machine()
-    rows = asyncio.run(_run(names, pairs=pairs, quick=arguments.quick))
+    rows = asyncio.run(_run(names, pairs=pairs, quick=arguments.quick, clients=arguments.clients))
     report.show(rows, on)
     if arguments.json is not None:
         report.write(arguments.json, rows, on)
 
 
-async def _run(names: list[str], *, pairs: int, quick: bool) -> list[Row]:
+async def _run(names: list[str], *, pairs: int, quick: bool, clients: int | None) -> list[Row]:
     rows: list[Row] = []
     with _folder() as folder:
-        async with Site(folder, pairs=pairs, quick=quick, tell=_tell) as site:
+        async with Site(folder, pairs=pairs, quick=quick, clients=clients, tell=_tell) as site:
             for name in (name for name in BENCHMARKS if name in names):
                 started = time.monotonic()
                 rows += await BENCHMARKS[name](site)

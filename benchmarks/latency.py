@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import quantiles
 from typing import NamedTuple
 
@@ -12,14 +12,12 @@ from lastseen.record import NewRecord, encode
 from benchmarks.append import bare_producer
 from benchmarks.events import make_event
 from benchmarks.measured import Row, in_turn, paired
-from benchmarks.processes import NodeProcess, node, running
+from benchmarks.processes import VIEWED, NodeProcess, node, running
 from benchmarks.site import PARTITIONS, Ground, Site
 from benchmarks.viewer import SENT
 from service.adapters.kafka.log import open_log
 from service.adapters.kafka.partitions import partition_of
-from service.embedded.free_ports import HOST
 
-CHANNEL = "task:latency"
 RATES = (100, 1_000)
 
 Send = Callable[[NewRecord], Awaitable[object]]
@@ -61,11 +59,10 @@ async def _compare(
     site: Site, ground: Ground, served: NodeProcess, append: Send, produce: Send, rate: int, amount: int
 ) -> list[Row]:
     async def ours() -> Took:
-        order = {"host": HOST, "port": served.port, "token": served.token, "channel": CHANNEL}
-        return await _watched(site, order, append, rate, amount)
+        return await watched(site, served.viewing, append, rate, amount)
 
     async def bare() -> Took:
-        return await _watched(site, {"kafka": ground.kafka, "topic": ground.topic}, produce, rate, amount)
+        return await watched(site, {"kafka": ground.kafka, "topic": ground.topic}, produce, rate, amount)
 
     took, took_bare = await in_turn(min(site.pairs, 3), ours, bare)
     limit = "bare aiokafka produce → consume, acks=all, two processes"
@@ -78,15 +75,15 @@ async def _compare(
     ]
 
 
-async def _watched(site: Site, order: dict[str, object], send: Send, rate: int, amount: int) -> Took:
+async def watched(site: Site, order: Mapping[str, object], send: Send, rate: int, amount: int) -> Took:
     """Send `amount` events at a steady rate, whatever becomes of them, and ask the viewer how long each took."""
     async with running(site, "benchmarks.viewer", piped=True) as viewer, asyncio.timeout(60):
         assert viewer.stdin is not None, "piped"
         assert viewer.stdout is not None, "piped"
-        viewer.stdin.write(json.dumps(order | {"amount": amount}).encode() + b"\n")
+        viewer.stdin.write(json.dumps({**order, "amount": amount}).encode() + b"\n")
         if await viewer.stdout.readline() != b"ready\n":
             raise RuntimeError("the viewer did not get ready: see its log")
-        await _send_steadily(send, [encode(make_event("p", "latency")) for _ in range(amount)], rate)
+        await _send_steadily(send, [encode(make_event("p", VIEWED)) for _ in range(amount)], rate)
         took = json.loads(await viewer.stdout.readline())
     cuts = quantiles(took, n=100)
     return Took(cuts[49], cuts[98])

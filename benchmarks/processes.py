@@ -19,6 +19,8 @@ from service.embedded.free_ports import HOST, choose
 
 SECRET = "a secret of the benchmarks, 32 bytes and more"
 READY_SECONDS = 30.0
+VIEWED = "viewed"
+"""The task that a viewer watches."""
 
 
 @asynccontextmanager
@@ -57,10 +59,24 @@ class NodeProcess:
         """An access token that may publish and read everything."""
         return issue(SECRET, "bench", "admin", (), ("publish",), 7200, int(time.time()))
 
+    @property
+    def viewing(self) -> dict[str, object]:
+        """The order for a viewer of the task VIEWED."""
+        return {"host": HOST, "port": self.port, "token": self.token, "channel": f"task:{VIEWED}"}
+
     def cpu_seconds(self) -> float:
-        """What the process has used so far, user and system; in steps of the kernel's tick (10 ms on Linux)."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
+        """As the function of this name."""
+        return cpu_seconds(self.pid)
+
+    def memory_bytes(self) -> int:
+        """What it has of the machine's memory."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far, user and system; in steps of the kernel's tick (10 ms on Linux)."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 @asynccontextmanager

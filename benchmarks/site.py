@@ -46,13 +46,17 @@ class Ground:
 class Site:
     """Servers in `folder`, started when a benchmark first asks for them. Use it in an `async with`.
 
-    They are as durable as those of `lastseen up`. `pairs` is how often each comparison is repeated.
+    They are as durable as those of `lastseen up`. `pairs` is how often each comparison is repeated,
+    `clients` how many return at once, where that was said.
     """
 
-    def __init__(self, folder: Path, *, pairs: int, quick: bool, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, *, pairs: int, quick: bool, clients: int | None = None, tell: Callable[[str], None]
+    ) -> None:
         self.folder = folder
         self.pairs = pairs
         self.quick = quick
+        self.clients = clients
         self.tell = tell
         self._exit = AsyncExitStack()
         self._stack: Stack | None = None

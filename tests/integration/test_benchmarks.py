@@ -26,6 +26,17 @@ async def test_a_ratio_comes_out(tmp_path: Path) -> None:
         assert f"{row['ratio']:.2f}" in out
 
 
+async def test_a_crowd_that_returns_gets_exactly_what_it_missed_and_asks_postgres_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    status, _, err = await _benchmarks("storm", "--quick", "--json", str(file))
+    # Each client checks what it gets, to the last event, and the benchmark what ran in Postgres: no figure else.
+    assert status == 0, err
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) == 6
+    assert {row["benchmark"] for row in rows} == {"storm"}
+    assert all("200 clients" in row["measured"] and "40 events each" in row["measured"] for row in rows[::3])
+
+
 async def test_a_name_that_is_none_is_told() -> None:
     status, _, err = await _benchmarks("apend")
     assert status == 2
