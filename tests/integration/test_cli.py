@@ -182,7 +182,7 @@ async def test_a_node_killed_in_the_middle_is_waited_for(service: ServiceProcess
     watching = asyncio.create_task(service.cli("tail", "task:t1", "--json"))
     seen = await service.start_cli("tail", "task:t1", "--json")
     assert seen.stdout is not None
-    for _ in range(3):
+    for _ in range(2):
         for _ in range(10):
             assert await seen.stdout.readline()
         await service.stop()

@@ -76,7 +76,7 @@ async def test_two_writers_one_killed_in_the_middle_again_and_again(
 ) -> None:
     async with appending(log) as producer:
         writers = [await log_writers.start(), await log_writers.start()]
-        for turn in range(4):
+        for turn in range(2):
             await reached(sql, 500)
             await log_writers.stop(writers.pop(0), signal.SIGKILL)
             writers.append(await log_writers.start())

@@ -3,10 +3,8 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import asyncpg
-import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -185,38 +183,6 @@ async def test_the_end_of_a_task_closes_its_channel(node: NodeProcess) -> None:
         await client.subscribe("task:over", after="earliest")
         assert (await client.hear("caught_up"))["closed"] is True
         assert [event["type"] for event in client.events] == ["task_started", "task_output", "task_completed"]
-
-
-async def test_clients_that_do_not_read_cost_little_and_lose_nothing(ground: Ground) -> None:
-    slow_ones, count, size = 8, 500, 60_000
-    async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(ground.node(high_water_bytes=65_536, window_bytes=4_000_000))
-        quick, *slow = [await stack.enter_async_context(node.client()) for _ in range(1 + slow_ones)]
-        for client in (quick, *slow):
-            await client.subscribe("task:t")
-        assert node.process is not None
-        process = psutil.Process(node.process.pid)
-        before, most = process.memory_info().rss, 0
-        for first in range(0, count, 20):
-            events = [output("t", n, data={"number": n, "text": "x" * size}) for n in range(first, first + 20)]
-            await node.publish(*events)
-            await quick.hear("task_output", data=events[-1]["data"])
-            most = max(most, process.memory_info().rss)
-        assert numbers(quick.events) == list(range(count)), "others don't notice"
-        grown = (most - before) / 1e6
-        print(f"{grown:.0f} MB more for {slow_ones} clients that were owed {count * size / 1e6:.0f} MB each")
-        assert grown < slow_ones * count * size / 1e6 / 2
-
-        for client in slow:
-            await client.send({"type": "ping"})
-        for client in slow:
-            fell_behind = await client.hear("fell_behind")
-            assert "task:t" in fell_behind["channels"]
-            while numbers(client.events)[-1:] != [count - 1]:
-                await client.next()
-            assert numbers(client.events) == list(range(count))
-            await client.hear("caught_up")
-        assert "Traceback" not in node.said
 
 
 async def test_a_node_whose_postgres_is_away_serves_from_kafka_and_says_what_it_can_t(

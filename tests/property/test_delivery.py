@@ -446,7 +446,7 @@ async def come_to_rest(clients: list[Client], servers: list[Server]) -> None:
     pytest.fail("it never came to rest")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 120))
 @example(24000, 275)  # a record copied and dropped between asking Postgres and asking Kafka was told as a gap
 def test_nothing_is_lost_or_doubled_while_everything_is_held(seed: int, steps: int) -> None:
@@ -459,7 +459,7 @@ def test_nothing_is_lost_or_doubled_while_everything_is_held(seed: int, steps: i
     simulate(play)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_what_is_gone_is_announced_and_nothing_else(seed: int, steps: int) -> None:
     async def play() -> None:

@@ -426,7 +426,7 @@ class World:
         pytest.fail("it never came to rest")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 120))
 @example(20332, 100)  # a project that was taken and given back while the connect was judged was denied for good
 @example(21228, 100)  # a right that ended while the beginning of the replay was looked for
