@@ -41,6 +41,8 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     last: Wanderer | None = None
     """The one that was judged last."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """Errors by code, and ends of connections by code and reason; 1006 is mostly a client's own doing."""
     wrong: list[str] = field(default_factory=list)
     tracebacks: list[str] = field(default_factory=list)
 
@@ -54,6 +56,7 @@ class Tally:
                 of("replayed events", "live events", "from Postgres", "from Kafka"),
                 of("begun by time", "begun by number", "begun by number, short"),
                 of("records", "node restarts", "log writer pauses"),
+                ", ".join(f"{what} {times}" for what, times in self.refusals.most_common()),
                 of("gaps", "lost", "doubled", "out of order", "other", "stuck"),
             ]
         )
@@ -119,6 +122,7 @@ async def _judge(site: Site, wanderer: Wanderer, tally: Tally) -> None:
     for ours, theirs in (("live events", "live"), ("replayed events", "replayed"), ("gaps", "gap")):
         tally.counts[ours] += verdict.seen[theirs]
     tally.counts["fell_behind"] += verdict.seen["fell_behind"]
+    tally.refusals.update({what: n for what, n in verdict.seen.items() if what.startswith(("error ", "10", "44"))})
 
 
 def _judge_since(checker: Checker, claim: Claim) -> str | None:
