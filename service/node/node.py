@@ -64,7 +64,7 @@ class Node:
         window = Window(start.tail.serve, settings.window_bytes)
         head = Head(window, epoch.name)
         self.patience = Patience(tasks)
-        sources = Sources(log, outside.history, settings.history_reads, self.patience)
+        self.sources = sources = Sources(log, outside.history, settings.history_reads, tasks)
         known = Rights(epoch.first_of_topic, settings.remembered_tasks, epoch.losses)
         rights = KnownRights(known, outside.rights, start.rights, self.patience)
         by_the_log = LogAccess(
@@ -199,6 +199,7 @@ async def running(
                 node.puller.cancel()
                 node.commands.cancel()
                 node.patience.cancel()
+                node.sources.cancel()
                 for task in owned:
                     task.cancel()
     except ExceptionGroup as failures:

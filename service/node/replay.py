@@ -20,7 +20,7 @@ from service.node.read_ahead import ReadAhead
 from service.node.sources import Held, Sources, needed
 from service.ports import Epoch, HistoryPage
 
-_FIRST_PAGE: Final = 100
+_FIRST_PAGE: Final = 40
 _LONGEST_PAGE: Final = 1_000
 _PAGE_BYTES: Final = 384 * 1024
 """What a page is meant to hold: the number of records asked for follows their size."""

@@ -6,26 +6,18 @@ Kafka that did not answer is waited for only a moment the next time.
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 from service.domain.catchup import NeedsHistory
 from service.domain.errors import HistoryUnavailable, LogUnavailable, Unavailable
 from service.domain.ranges import Bounds, Coverage
 from service.node.fairness import FairTurns
-from service.node.patience import Patience
 from service.node.recent_pages import RecentPages
-from service.node.sharing import FreshAnswer, SingleFlight
+from service.node.sharing import PatientQuestion, SingleFlight
 from service.ports import EventLog, History, HistoryPage
 
 _PageKey = tuple[tuple[str, ...], tuple[tuple[int, int], ...], int, frozenset[str], tuple[tuple[int, int], ...] | None]
 """Channels, the position before the page, how many records at most, of which types, and where offline messages end."""
-
-_PATIENCE_SECONDS: Final = 1.0
-"""How long Kafka's bounds are waited for: the history can mostly do without."""
-_AWAY_SECONDS: Final = 0.1
-"""The same while Kafka did not answer the last time."""
-_HANGS_SECONDS: Final = 2.0
-"""How long Postgres is waited for where Kafka may do: one that hangs is worse than one that is away."""
 
 
 class Held(NamedTuple):
@@ -47,20 +39,19 @@ class Copied(TypedDict):
 class Sources:
     """Kafka and Postgres, asked about the past. `reads` bounds how many pages of the history are read at once.
 
-    `patience` runs questions that may have to be left alone; without one each is waited for to its end.
+    With `tasks`, what is held is asked in one of them, and waited for no longer than somebody may be kept waiting.
     """
 
-    def __init__(self, log: EventLog, history: History, reads: int, patience: Patience | None = None) -> None:
+    def __init__(self, log: EventLog, history: History, reads: int, tasks: asyncio.TaskGroup | None = None) -> None:
         self._log = log
         self._history = history
-        self._patience = patience
         self._turns = FairTurns(reads)
-        self._bounds = FreshAnswer(self._ask_bounds)
-        self._coverage = FreshAnswer(self._ask_coverage)
+        # The history can mostly do without Kafka, and Kafka without it, where one hangs.
+        self._bounds = PatientQuestion(self._ask_bounds, 1.0, 0.1, tasks)
+        self._coverage = PatientQuestion(self._ask_coverage, 5.0, 0.5, tasks)
         self._reading: SingleFlight[_PageKey, HistoryPage] = SingleFlight()
         self._recent: RecentPages[_PageKey, HistoryPage] = RecentPages()
         self._last: Mapping[int, Bounds] = {}
-        self._is_away = False
 
     @property
     def log(self) -> EventLog:
@@ -75,16 +66,15 @@ class Sources:
     async def bounds(self) -> Mapping[int, Bounds]:
         """What Kafka holds, asked after the call. Raises LogUnavailable, soon where it has just not answered."""
         try:
-            async with asyncio.timeout(_AWAY_SECONDS if self._is_away else _PATIENCE_SECONDS):
-                self._last = await self._bounds.ask()
+            self._last = await self._bounds.ask()
         except TimeoutError:
-            self._is_away = True
             raise LogUnavailable("Kafka does not answer in time") from None
-        except LogUnavailable:
-            self._is_away = True
-            raise
-        self._is_away = False
         return self._last
+
+    def cancel(self) -> None:
+        """End what is being asked."""
+        self._bounds.cancel()
+        self._coverage.cancel()
 
     def lowest_in_log(self, partition: int) -> int:
         """The lowest offset that Kafka may hold, by what it said last."""
@@ -108,12 +98,9 @@ class Sources:
 
     async def copied(self) -> Copied:
         """What Postgres holds, asked after the call; not known where it does not say so soon."""
-        asking = self._coverage.ask()
         try:
-            if self._patience is not None:
-                return {"history": await self._patience.within(_HANGS_SECONDS, asking), "history_known": True}
-            return {"history": await asking, "history_known": True}
-        except HistoryUnavailable:
+            return {"history": await self._coverage.ask(), "history_known": True}
+        except (HistoryUnavailable, TimeoutError):
             return {"history": {}, "history_known": False}
 
     async def page(

@@ -10,6 +10,7 @@ from typing import Any
 from service.adapters.memory_cursors import MemoryCursors
 from service.domain.identity import Identity
 from service.domain.records import Record
+from service.node.recent_pages import RecentPages
 from service.ports import HistoryPage
 from service.settings import Settings
 from tests.raw import task_event
@@ -20,8 +21,8 @@ LOOK_BACK = 5
 COUNT, SIZE = 300, 4_000
 SETTINGS = Settings(window_bytes=20_000, window_offsets=4, high_water_bytes=16_384, look_back=LOOK_BACK)
 USER = Identity("u", "admin", frozenset(), frozenset(), 2**40)
-PAGE = 60
-"""Records that a page has at most: fewer than were asked for, so that nobody else keeps it; more than a slice."""
+PAGE = 36
+"""Records that a page has at most: more than a slice."""
 LONG = 20.0
 
 
@@ -68,6 +69,8 @@ async def _following(history: _History, log: SimulatedLog, subscribes: int) -> t
     server.start()
     await server.ready()
     assert server.node is not None
+    # What is kept for others is bounded, and no client's.
+    server.node.sources._recent = RecentPages(0)
     port = SimulatedPort(server.node.services.low_water)
     line = Line(server, port, USER)
     line.open(None, None, None)

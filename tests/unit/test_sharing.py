@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from service.domain.errors import LogUnavailable
-from service.node.sharing import FreshAnswer, SingleFlight
+from service.node.sharing import FreshAnswer, PatientQuestion, SingleFlight
 
 
 class Server:
@@ -107,3 +107,35 @@ async def test_where_the_one_who_asks_leaves_those_who_wait_ask_themselves() -> 
     server.let()
     assert list(await asyncio.gather(second, third)) == [2, 2]
     assert first.cancelled()
+
+
+async def test_one_that_hangs_is_waited_for_a_moment_only_until_an_answer_has_come() -> None:
+    server = Server()
+    async with asyncio.TaskGroup() as tasks:
+        patient = PatientQuestion(server.question, 0.05, 0.001, tasks)
+        with pytest.raises(TimeoutError):
+            await patient.ask()
+        late = [asyncio.create_task(patient.ask()) for _ in range(3)]
+        assert [type(e) for e in await asyncio.gather(*late, return_exceptions=True)] == [TimeoutError] * 3
+        assert server.asked == 1, "it is being asked all the while"
+        server.let()
+        await turns()
+        asking = asyncio.create_task(patient.ask())
+        await turns()
+        server.let()
+        assert await asking == 2, "that it answered late is an answer"
+        hanging = asyncio.create_task(patient.ask())
+        await turns()
+        patient.cancel()
+        await turns()
+        hanging.cancel()
+        patient.cancel()
+
+
+async def test_what_fails_in_a_task_fails_where_it_is_waited_for() -> None:
+    async def fail() -> int:
+        raise RuntimeError("a fault")
+
+    async with asyncio.TaskGroup() as tasks:
+        with pytest.raises(RuntimeError, match="a fault"):
+            await PatientQuestion(fail, 5.0, 5.0, tasks).ask()
