@@ -9,7 +9,7 @@ from service.domain.errors import HistoryUnavailable
 T = TypeVar("T")
 
 _MOST_LEFT: Final = 200
-_SHORT_SECONDS: Final = 0.2
+_SHORT_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 5.0
 
 
