@@ -69,7 +69,7 @@ class EventHistory:
 
         Going on with `next` until it is the watermark gives each event of the range once.
         """
-        cursor, upto, gap = await self._bounds(range_)
+        cursor, upto, gap = await self._bounds(wanted, range_)
         begun = Position(self._head.epoch, cursor)
         reached, records = dict(cursor), list[Record]()
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
@@ -89,7 +89,8 @@ class EventHistory:
                 is_full = len(records) >= limit or size >= PAGE_BYTES
                 if is_full or taken < len(part.records) or asyncio.get_running_loop().time() > deadline:
                     break
-        is_first = (range_.after is None and range_.since_ms is None) or (gap is not None and gap.reason != QUARANTINE)
+        is_first = (range_.after, range_.since_ms, range_.last) == (None, None, None)
+        is_first = is_first or (gap is not None and gap.reason != QUARANTINE)
         return HistoryAnswer(
             records,
             next=self._head.token_of(reached),
@@ -145,7 +146,7 @@ class EventHistory:
     ) -> AsyncGenerator[Sequence[Record] | Gap | str, None]:
         """A range as it stands now, or its first `limit` events: records, gaps before what follows them, and at last
         the position up to which that is everything."""
-        cursor, upto, gap = await self._bounds(range_)
+        cursor, upto, gap = await self._bounds(wanted, range_)
         if gap is not None:
             yield gap
         reached, given = dict(cursor), 0
@@ -170,14 +171,15 @@ class EventHistory:
 
     async def last(self, wanted: Wanted, count: int) -> Position:
         """The position behind which lie the last `count` events, by their times of appending, or all where there are
-        fewer; where looking for them takes too long, those found by then."""
+        fewer; where looking for them takes too long, those found by then. No lower than it has to be."""
         earliest = (await self._replay.begin(EARLIEST)).cursor
-        top = self._window.heads()
+        behind = self._window.heads()
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
-        descent = Descent(self._window, self._replay, self._sources, wanted, top, _next(earliest), deadline)
+        descent = Descent(self._window, self._replay, self._sources, wanted, dict(behind), _next(earliest), deadline)
         while count > 0 and (record := await descent.take()) is not None:
             count -= not isinstance(record, Unusable)
-        return Position(self._head.epoch, _joined(earliest, descent.rest))
+            behind[record.partition] = record.offset - 1
+        return Position(self._head.epoch, behind)
 
     async def descend(
         self, wanted: Wanted, top: Mapping[int, int], bottom: Mapping[int, int]
@@ -200,7 +202,7 @@ class EventHistory:
                     raise Unavailable("what is asked for lies too far back: try again")
                 return
 
-    async def _bounds(self, range_: Range) -> tuple[dict[int, int], dict[int, int], Gap | None]:
+    async def _bounds(self, wanted: Wanted, range_: Range) -> tuple[dict[int, int], dict[int, int], Gap | None]:
         """Where a range begins and up to where it can be read now, and what is missing at its beginning."""
         await self.settle()
         heads = self._window.heads()
@@ -211,6 +213,8 @@ class EventHistory:
             gap = Gap(gap.requested if gap else beginning.asked, earliest, lost.reason)
         if range_.since_ms is not None:
             cursor = _joined(cursor, (await self.since(range_.since_ms)).offsets)
+        if range_.last is not None:
+            cursor = _joined(cursor, (await self.last(wanted, range_.last)).offsets)
         upto = heads
         if range_.before is not None:
             last = await self._replay.begin(range_.before)

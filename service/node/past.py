@@ -20,6 +20,8 @@ class Wanted:
     """Which records do not count for their task's channel."""
     who: str = ""
     """The user who reads, and takes turns with others at the history."""
+    starts: Mapping[str, Mapping[int, int]] | None = None
+    """Per channel where it begins, and per partition: what lies at or below that does not count for it."""
 
     def matches(self, record: Record) -> bool:
         """Whether a record is wanted."""
@@ -27,6 +29,8 @@ class Wanted:
         if self.types and record.type not in self.types and not isinstance(record, Unusable):
             return False
         names = [name for name in record.channels if name in self.channels]
+        if self.starts is not None:
+            names = [name for name in names if record.offset > self.starts[name].get(record.partition, -2)]
         if names and self.contradicts is not None and self.contradicts(record):
             return any(not name.startswith("task:") for name in names)
         return bool(names)
@@ -36,13 +40,14 @@ class Wanted:
 class Range:
     """Which part of the log: behind `after`, at or below `before`, and by time of appending `[since, until)`.
 
-    Times are in ms since 1970; None leaves an end open.
+    Times are in ms since 1970; None leaves an end open. `last` begins with so many last events of all channels.
     """
 
     after: Position | None = None
     before: Position | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    last: int | None = None
 
 
 async def offsets_at(sources: Sources, ms: int, read: Mapping[int, int]) -> dict[int, int | None]:

@@ -1,14 +1,15 @@
 """What can be asked of `GET /api/v1/events`, and what is answered: its parameters, its schemas, its words."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from lastseen.channels import ID_PATTERN, parse_channel
 from lastseen.envelope import TYPE_PATTERN, Timestamp
 from lastseen.positions import Position
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import to_json
 
+from service.domain.requests import MAX_LAST
 from service.node.past import Range, Wanted
 from service.web.documented import POSITION
 
@@ -46,22 +47,26 @@ _BEFORE_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+Channels = Annotated[
+    list[Annotated[str, AfterValidator(_channel), WithJsonSchema(_CHANNEL_SCHEMA)]],
+    Field(min_length=1, max_length=MAX_NAMES, description="Channels that the caller may read; repeat it."),
+]
+Types = Annotated[
+    list[Annotated[str, Field(pattern=TYPE_PATTERN)]],
+    Field(max_length=MAX_NAMES, description="Only events of these types; repeat it. Without: of all types."),
+]
+PositionToken = Annotated[Position, PlainValidator(_position), WithJsonSchema(dict(POSITION))]
+
+
 class EventsQuery(BaseModel):
     """The parameters of `GET /events`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    channel: Annotated[
-        list[Annotated[str, AfterValidator(_channel), WithJsonSchema(_CHANNEL_SCHEMA)]],
-        Field(min_length=1, max_length=MAX_NAMES, description="Channels that the caller may read; repeat it."),
-    ]
-    type: Annotated[
-        list[Annotated[str, Field(pattern=TYPE_PATTERN)]],
-        Field(max_length=MAX_NAMES, description="Only events of these types; repeat it. Without: of all types."),
-    ] = []
+    channel: Channels
+    type: Types = []
     after: Annotated[
-        Annotated[Position, PlainValidator(_position), WithJsonSchema(dict(POSITION))] | None,
-        Field(description="What lies behind this position, in the order of the log."),
+        PositionToken | None, Field(description="What lies behind this position, in the order of the log.")
     ] = None
     before: Annotated[
         Annotated[Position | str, PlainValidator(_place_before), WithJsonSchema(_BEFORE_SCHEMA)] | None,
@@ -69,6 +74,10 @@ class EventsQuery(BaseModel):
     ] = None
     since: Annotated[Timestamp | None, Field(description="What was appended at this time or later.")] = None
     until: Annotated[Timestamp | None, Field(description="What was appended before this time.")] = None
+    last: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_LAST, description="The last so many events, in the order of the log, and what follows."),
+    ] = None
     limit: Annotated[
         int | None,
         Field(
@@ -77,6 +86,13 @@ class EventsQuery(BaseModel):
             description=f"At most so many events: of a page {DEFAULT_LIMIT} if not given, of a stream then all.",
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _check_last(self) -> Self:
+        others = [name for name in ("after", "before", "since", "until") if getattr(self, name) is not None]
+        if self.last is not None and others:
+            raise ValueError(f"last says by itself where to begin: leave out {' and '.join(others)}, or last")
+        return self
 
     @property
     def wanted(self) -> Wanted:
@@ -87,10 +103,10 @@ class EventsQuery(BaseModel):
     def range(self) -> Range:
         """Of which part of the log."""
         before = self.before if isinstance(self.before, Position) else None
-        return Range(self.after, before, _ms(self.since), _ms(self.until))
+        return Range(self.after, before, ms_of(self.since), ms_of(self.until), self.last)
 
 
-def _ms(time: datetime | None) -> int | None:
+def ms_of(time: datetime | None) -> int | None:
     """The first whole millisecond since 1970 that is not before a time: records are timed by these."""
     if time is None:
         return None
@@ -99,7 +115,7 @@ def _ms(time: datetime | None) -> int | None:
 
 DESCRIPTION: Final = f"""What the log holds of channels, wherever it is by now. Expired events are there too.
 
-Give `after` or `since` and the answer is the next events in the order of the log, partition by partition
+Give `after`, `since` or `last` and the answer is the next events in the order of the log, partition by partition
 (`"order": "log"`); give `before` without `after` and it is the last events, the newest first by their times of
 appending (`"order": "newest_first"`). `before=latest` begins at the end of the log.
 

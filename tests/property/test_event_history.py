@@ -171,6 +171,9 @@ async def test_the_last_lie_behind_their_position(seed: int) -> None:
         page = await past.history.forward(wanted, Range(after=position), 1_000)
         assert page.gap is None
         assert by_partition(list(page.records)) == by_partition(list(newest[:count]))
+        begun = await past.history.forward(wanted, Range(last=count), 1_000)
+        assert (begun.records, begun.next, begun.gap) == (page.records, page.next, None)
+        assert begun.previous is not None or len(newest) <= count
     time = past.random.choice(past.records).appended_at
     page = await past.history.forward(wanted, Range(since_ms=time), 1_000)
     after = await past.history.forward(wanted, Range(after=await past.history.since(time)), 1_000)

@@ -1,5 +1,7 @@
 """What a reader of the past is told of what nobody holds any more."""
 
+from collections.abc import Mapping
+
 import pytest
 from lastseen.positions import EARLIEST, Position
 
@@ -129,3 +131,18 @@ async def test_a_page_that_takes_too_long_ends_where_it_is(monkeypatch: pytest.M
             break
         before = Position.parse(page.previous)
     assert pages > 1
+
+
+async def test_a_time_is_found_while_kafka_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is dropped between the questions of where it lies would be passed over."""
+    past = await forgetful()
+    at_first = past.records[18].appended_at
+    ask = past.log.offsets_at
+
+    async def forget(ms: int) -> Mapping[int, int | None]:
+        found = await ask(ms)
+        past.log.drop_below(0, 19)
+        return found
+
+    monkeypatch.setattr(past.log, "offsets_at", forget)
+    assert (await past.history.since(at_first - 5_000)).offsets == {0: 12}

@@ -1,21 +1,12 @@
 """`subscribe` and `unsubscribe`."""
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
-
-from lastseen.positions import Position
-
 from service.domain import messages
 from service.domain.errors import Unavailable
 from service.domain.requests import Subscribe, Unsubscribe
 from service.node.access import BY_THE_LOG
 from service.node.connection import Connection
 from service.node.past import Wanted
-from service.node.replay import Beginning
-from service.node.services import Services
-
-_SECONDS = 5.0
-"""How long it may take to find where subscriptions begin; the connection's other messages wait meanwhile."""
+from service.node.starts import Start, begin
 
 
 async def subscribe(connection: Connection, request: Subscribe) -> None:
@@ -51,7 +42,8 @@ async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
 async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str]) -> None:
     node = connection.node
     try:
-        positions, beginning = await _beginning(node, request, granted, connection.identity.user_id)
+        wanted = Wanted(tuple(granted), contradicts=node.access.contradicts, who=connection.identity.user_id)
+        beginning, starts = await begin(node, Start(request.after, request.since_ms, request.last), wanted)
     except Unavailable as error:
         for channel in granted:
             _refuse(connection, request, channel, error)
@@ -62,47 +54,10 @@ async def _subscribe_from(connection: Connection, request: Subscribe, granted: l
         _refuse(connection, request, channel, Unavailable("rights to this channel have just changed: try again"))
     if not granted:
         return
-    starts = dict.fromkeys(granted, beginning.cursor)
-    if request.last is not None:
-        starts = {channel: _at_least(positions[channel], beginning) for channel in granted}
     for channel in granted:
         asked = beginning.asked if request.last is None else node.head.token_of(starts[channel])
         connection.answer(messages.subscription_result(channel, asked, not beginning.lost, request.ref))
-    connection.catch_up(granted, beginning, starts)
-
-
-async def _beginning(
-    node: Services, request: Subscribe, channels: Sequence[str], who: str
-) -> tuple[Mapping[str, Position], Beginning]:
-    """As `_begin`, at once where the window has it all."""
-    if request.after is not None:
-        beginning = node.replay.begin_at_once(request.after)
-        if beginning is not None:
-            return {}, beginning
-    return await node.patience.within(_SECONDS, _begin(node, request, channels, who))
-
-
-async def _begin(
-    node: Services, request: Subscribe, channels: Sequence[str], who: str
-) -> tuple[dict[str, Position], Beginning]:
-    """Where each channel begins, and where all of them do together. Raises Unavailable."""
-    positions = await _positions(node, request, channels, who)
-    return positions, await node.replay.begin(reduce(Position.lowered, positions.values()))
-
-
-async def _positions(node: Services, request: Subscribe, channels: Sequence[str], who: str) -> dict[str, Position]:
-    """Where each channel begins. Raises Unavailable."""
-    if request.last is not None:
-        return {channel: await node.history.last(Wanted((channel,), who=who), request.last) for channel in channels}
-    if request.since_ms is not None:
-        return dict.fromkeys(channels, await node.history.since(request.since_ms))
-    assert request.after is not None
-    return dict.fromkeys(channels, request.after)
-
-
-def _at_least(position: Position, beginning: Beginning) -> Mapping[int, int]:
-    """A channel's own start, behind what is gone for all."""
-    return {p: max(offset, position.offsets.get(p, offset)) for p, offset in beginning.cursor.items()}
+    connection.catch_up(granted, beginning, {channel: starts[channel] for channel in granted})
 
 
 async def _granted(connection: Connection, request: Subscribe) -> list[str]:
