@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     tickets_per_second: float = Field(default=10.0, gt=0)
     """Tickets that one user may ask a node for; at once ten times as many."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins (`https://app.example.com,…`) of the pages that may open a WebSocket; none: any page."""
+    """Origins (`https://app.example.com,…`) of the pages that may open a WebSocket or read an event
+    stream; none: any page."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Names or addresses, without ports, by which clients may call a node, besides those of loopback.
     None: a node on loopback takes loopback's only, any other node takes any."""
@@ -110,6 +111,10 @@ class Settings(BaseSettings):
     """Between two pings of the server."""
     heartbeat_timeout_seconds: int = Field(default=90, ge=2)
     """Silence of a client after which its connection is closed with 4408."""
+    stream_keepalive_seconds: float = Field(default=15.0, gt=0)
+    """Silence of an event stream after which it says how far it has come."""
+    stream_seconds: float | None = Field(default=None, gt=0)
+    """After so long an event stream ends, and its client comes back, to another node perhaps; unset: never."""
     command_deadline_seconds: float = Field(default=10.0, gt=0, le=3600)
     """How long after it was sent a command may still be applied; its sender waits a little longer for the receipt."""
     max_waiting_commands: int = Field(default=10_000, ge=1)

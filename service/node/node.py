@@ -21,12 +21,15 @@ from service.node.connections import Connections
 from service.node.cursors import CursorKeeper
 from service.node.enforcing import Enforcer
 from service.node.event_history import EventHistory
+from service.node.event_stream import EventStream
+from service.node.event_streams import EventStreams
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
 from service.node.offline import OfflineMessages
 from service.node.outside import Outside
 from service.node.pace import Pace
+from service.node.past import Wanted
 from service.node.patience import Patience
 from service.node.presence import Presence
 from service.node.publishing import Publisher
@@ -35,6 +38,7 @@ from service.node.replay import Replay
 from service.node.rights import KnownRights
 from service.node.services import Services
 from service.node.sources import Sources
+from service.node.starts import Start as StreamStart
 from service.node.states import States
 from service.node.tail import Start, Tail, find_start
 from service.ports import Epoch
@@ -110,7 +114,8 @@ class Node:
             pull=self.puller.start,
         )
         enforcer = Enforcer(connections, rights)
-        notes = [commander.note]
+        self.streams = EventStreams(rights.watched, rights.unwatched)
+        notes = [commander.note, self.streams.note]
         self.tail = Tail(log, window, start.tail, head, access, enforcer, fanout, notes)
         self.publisher = Publisher(log, rights, self.tail, settings.max_event_bytes)
 
@@ -121,7 +126,7 @@ class Node:
 
     def connect(self, port: ConnectionPort, identity: Identity) -> Connection | None:
         """A connection carried by `port`, or None when there are as many as may be."""
-        if self.connections >= self.services.settings.max_connections:
+        if not self._has_room:
             return None
         connection = Connection(self.services, port, identity, uuid4().hex)
         self.services.connections.add(connection)
@@ -138,13 +143,32 @@ class Node:
             left, self._left = self._left, asyncio.Event()
             left.set()
 
+    def open_stream(self, identity: Identity, wanted: Wanted, start: StreamStart | None) -> EventStream | None:
+        """An event stream, or None when there are as many clients as may be. Whoever carries it closes it."""
+        if not self._has_room:
+            return None
+        stream = EventStream(self.services, identity, wanted, start)
+        self.streams.add(stream)
+        return stream
+
+    def close_stream(self, stream: EventStream) -> None:
+        """Give up a stream whose client is gone, or that has ended."""
+        self.streams.remove(stream)
+
+    @property
+    def _has_room(self) -> bool:
+        return self.connections + len(self.streams) < self.services.settings.max_connections
+
     async def drain(self) -> None:
         """Send every client away: this process is about to end. Those that don't listen are waited for a moment.
 
         They are told the time over which to spread their return: the longer, the more they are.
         """
-        crowd_seconds = self.connections / self.services.settings.returns_per_second
+        crowd_seconds = (self.connections + len(self.streams)) / self.services.settings.returns_per_second
         within_ms = max(_LEAST_WINDOW_MS, round(crowd_seconds * 1000))
+        await asyncio.gather(self._drain_connections(crowd_seconds, within_ms), self.streams.drain(within_ms))
+
+    async def _drain_connections(self, crowd_seconds: float, within_ms: int) -> None:
         for connection in self.services.connections:
             connection.go_away(within_ms)
         with suppress(TimeoutError):

@@ -1,5 +1,6 @@
 """What this node knows of rights: loaded once, then from its own tail; an old task is asked for."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,6 +25,7 @@ class KnownRights:
         self.rights = rights
         self._loader = loader
         self._patience = patience
+        self._watching: Counter[str] = Counter()
         rights.load(held.projects, held.members, held.tasks, others=held.others)
         # What lies below is in what was loaded; to fold it once more would bring back what was taken since.
         self._loaded: Mapping[int, int] = dict(held.next)
@@ -35,14 +37,18 @@ class KnownRights:
         return self.rights.apply(record)
 
     def watched(self, channel: str) -> None:
-        """Somebody watches a channel now."""
+        """Somebody more watches a channel."""
         if channel.startswith(_TASK):
+            self._watching[channel] += 1
             self.rights.pin(channel.removeprefix(_TASK))
 
     def unwatched(self, channel: str) -> None:
-        """Nobody does any more."""
+        """Somebody does no longer."""
         if channel.startswith(_TASK):
-            self.rights.unpin(channel.removeprefix(_TASK))
+            self._watching[channel] -= 1
+            if not self._watching[channel]:
+                del self._watching[channel]
+                self.rights.unpin(channel.removeprefix(_TASK))
 
     def known(self, task: str) -> Task | None:
         """What is known without asking anybody."""

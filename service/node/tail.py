@@ -248,6 +248,8 @@ class Tail:
             return message_frame(gap(channels, before, self._head.token_of(heads), QUARANTINE))
 
         self._fanout.push_told(self._for_readers(missing).channels, frame_of)
+        for note in self._notes:
+            note(missing)
 
     def _push(self, record: Record) -> None:
         self._fanout.push(self._for_readers(record))

@@ -6,6 +6,7 @@ from service.node.node import Node
 from service.web import (
     asyncapi,
     cursors,
+    event_stream,
     events,
     health,
     history,
@@ -19,6 +20,7 @@ from service.web import (
 )
 from service.web.documented import describe
 from service.web.door import Door
+from service.web.foreign_pages import ForeignPages
 
 
 def create_app(node: Node, door: Door) -> FastAPI:
@@ -28,12 +30,14 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.state.node = node
     app.state.door = door
     app.state.metrics = metrics.registry_of(node)
+    app.add_middleware(ForeignPages, paths=[event_stream.PATH], origins=door.origins)
     problems.install(app)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(asyncapi.router)
     app.include_router(events.router)
     app.include_router(history.router)
+    app.include_router(event_stream.router)
     app.include_router(states.router)
     app.include_router(cursors.router)
     app.include_router(tickets.router)

@@ -1,4 +1,4 @@
-"""What a WebSocket's hand-shake gives to say who it is."""
+"""What a WebSocket's hand-shake, or a request for an event stream, gives to say who it is."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, which does not wait for ever for what was begun to ask, and knows a short way to WebSocket."""
+"""uvicorn's HTTP, which waits for no client for ever, and knows a short way to WebSocket."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,6 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.web.hand_shake import read_hand_shake
 from service.web.transport import WebSocketTransport
 
+STALL_SECONDS: Final = "lastseen.stall_seconds"
+"""In the state of a request's scope: how long its client may take nothing of the answer, where that is bounded."""
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -22,13 +24,17 @@ class ShortWay(NamedTuple):
 
 
 class HttpTransport(H11Protocol):
-    """Ends a connection on which no whole head of a request comes in time, a WebSocket's hand-shake included."""
+    """Ends a connection on which no whole head of a request comes in time, a WebSocket's hand-shake included.
+
+    Drops one whose client takes nothing of a stream: merely closed, it would be held for as long as that client likes.
+    """
 
     head_seconds: ClassVar[float] = 10.0
     short_way: ClassVar[ShortWay | None] = None
     _is_fresh = True
     """Whether nothing has come yet."""
     _deadline: asyncio.TimerHandle | None = None
+    _stalling: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -63,7 +69,36 @@ class HttpTransport(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
         self._stop_waiting()
+        self._stop_stalling()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes less than is written."""
+        super().pause_writing()
+        seconds = self.scope["state"].get(STALL_SECONDS) if self.scope else None
+        if seconds is not None and self._stalling is None:
+            self._look_again(seconds)
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        self._stop_stalling()
+        super().resume_writing()
+
+    def _look_again(self, seconds: float) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stalling = self.loop.call_later(seconds, self._check_taken, seconds, left)
+
+    def _check_taken(self, seconds: float, left: int) -> None:
+        if self.transport.get_write_buffer_size() < left:
+            self._look_again(seconds)
+        else:
+            self._stalling = None
+            self.transport.abort()
+
+    def _stop_stalling(self) -> None:
+        if self._stalling is not None:
+            self._stalling.cancel()
+            self._stalling = None
 
     def _wait_for_head(self) -> None:
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():

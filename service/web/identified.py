@@ -11,16 +11,17 @@ from service.web.door import Door
 from service.web.problems import Problem, unavailable
 
 
-async def identify(request: Request) -> Identity:
-    """Who calls, by `Authorization: Bearer`.
+async def identify(request: Request, given: Given | None = None) -> Identity:
+    """Who calls, by what was `given`, else by `Authorization: Bearer`.
 
     Raises Problem: 401, 429 after too many failures from the caller's address, 503 where the issuer's keys can't be
     had now.
     """
     door: Door = request.app.state.door
-    token = bearer(request.headers)
+    if given is None and (token := bearer(request.headers)) is not None:
+        given = Given(False, token)
     try:
-        return await door.identify(None if token is None else Given(False, token), request.client)
+        return await door.identify(given, request.client)
     except Denied as error:
         raise Problem(
             401, str(error), code="unauthorized", headers={"WWW-Authenticate": 'Bearer realm="lastseen"'}

@@ -26,6 +26,7 @@ class NodeMetrics:
         node = self._node
         services = node.services
         yield _gauge("connections", "Clients that are connected", len(services.connections))
+        yield _gauge("event_streams", "Readers of Server-Sent Events", len(node.streams))
         yield _gauge("users", "Users that are connected", len(services.connections.users))
         yield _gauge("channels", "Channels that somebody has subscribed to", len(services.connections.channels))
         waiting = sum(connection.buffered for connection in services.connections)

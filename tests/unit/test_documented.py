@@ -8,7 +8,10 @@ import pytest
 
 from service.web.app import create_app
 
-DOCUMENT: dict[str, Any] = create_app(SimpleNamespace(services=None), None).openapi()  # type: ignore[arg-type]
+DOCUMENT: dict[str, Any] = create_app(
+    SimpleNamespace(services=None),  # type: ignore[arg-type]
+    SimpleNamespace(origins=()),  # type: ignore[arg-type]
+).openapi()
 OPERATIONS = [(f"{method} {path}", one) for path, item in DOCUMENT["paths"].items() for method, one in item.items()]
 
 

@@ -39,7 +39,7 @@ class Reader:
         access = SimpleNamespace(judge=self._judge, still_may=lambda *_: self.may_read, contradicts=lambda _: False)
         clock = SimpleNamespace(now_ms=lambda: self.now_ms)
         node: Any = SimpleNamespace(services=SimpleNamespace(access=access, clock=clock, history=past.history))
-        door: Any = SimpleNamespace(identify=self._identify)
+        door: Any = SimpleNamespace(identify=self._identify, origins=frozenset())
         self.app = create_app(node, door)
 
     async def _judge(self, _: Identity, names: tuple[str, ...]) -> dict[str, bool]:
