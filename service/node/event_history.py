@@ -12,7 +12,7 @@ from typing import Final
 
 from lastseen.positions import EARLIEST, Position
 
-from service.domain.errors import Unavailable
+from service.domain.errors import HistoryUnavailable, Unavailable
 from service.domain.messages import QUARANTINE
 from service.domain.records import Record, Unusable
 from service.domain.window import Window
@@ -25,6 +25,8 @@ from service.node.sources import Sources
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends with the record that brings its values to this."""
+_LAST_SECONDS: Final = 4.0
+"""How long the last events are looked for: a `subscribe` waits no longer than 5 s for its start."""
 PAGE_SECONDS: Final = 2.0
 """A page that has looked for so long ends where it has come to, full or not."""
 _SEARCH_SECONDS: Final = 10.0
@@ -171,14 +173,17 @@ class EventHistory:
 
     async def last(self, wanted: Wanted, count: int) -> Position:
         """The position behind which lie the last `count` events, by their times of appending, or all where there are
-        fewer; where looking for them takes too long, those found by then. No lower than it has to be."""
+        fewer. No lower than it has to be. Raises HistoryUnavailable where looking for them takes too long."""
         earliest = (await self._replay.begin(EARLIEST)).cursor
         behind = self._window.heads()
-        deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
+        deadline = asyncio.get_running_loop().time() + _LAST_SECONDS
         descent = Descent(self._window, self._replay, self._sources, wanted, dict(behind), _next(earliest), deadline)
         while count > 0 and (record := await descent.take()) is not None:
             count -= not isinstance(record, Unusable)
             behind[record.partition] = record.offset - 1
+        if count > 0 and not descent.is_over:
+            # Fewer than there are would look like all of them.
+            raise HistoryUnavailable("the last events could not be found in time, try again", retry_after=2.0)
         return Position(self._head.epoch, behind)
 
     async def descend(

@@ -56,6 +56,11 @@ class Descent:
         """What has not been taken lies at or below these offsets; -1 where a partition has no more."""
         return self._rest(self._unread)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no more, or what comes next is `missing`; else `take` gave None at the deadline."""
+        return self.missing is not None or not (self._unread or any(self._ahead.values()))
+
     async def take(self) -> Record | None:
         """The next record. None at the end, at the deadline, and before what is `missing`, which is passed then."""
         if self.missing is not None:
