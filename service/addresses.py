@@ -1,6 +1,7 @@
 """Addresses of servers, checked where they come in: a client library would end in a traceback, or wait, for them."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -8,6 +9,8 @@ from service.domain.errors import BadRequest
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII)
 _MOST = 65535
+_REMEMBERED = 4_096
+"""Addresses of clients whose block is not found anew: a crowd behind one proxy or network has few."""
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:\d{1,5})?", re.ASCII)
 
@@ -46,6 +49,7 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+@lru_cache(_REMEMBERED)
 def address_block(host: str | None) -> str | None:
     """What counts as one address: of IPv6 a /64, which is what one customer has. None for loopback and for no host."""
     if not host or is_loopback(host):

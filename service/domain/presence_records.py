@@ -11,7 +11,7 @@ the time of their beginning.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -169,7 +169,7 @@ def key_of(word: Word) -> str:
 
 def entry_of(word: Word) -> tuple[str, bytes]:
     """Key and value that say it."""
-    return key_of(word), to_json(asdict(word))
+    return key_of(word), to_json(word)
 
 
 def read_entry(key: str, value: bytes | None) -> Word | Gone | None:
