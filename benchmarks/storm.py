@@ -234,9 +234,10 @@ async def _until_read(log: KafkaLog, served: NodeProcess) -> None:
 class CrowdProcess:
     """The process of the clients; see `benchmarks.crowd`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, missed: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, missed: Path, log: Path) -> None:
         self.missed = missed
         self._process = process
+        self._log = log
 
     async def tell(self, line: str) -> bytes:
         """Tell it something; its answer. Raises RuntimeError when it has ended."""
@@ -246,7 +247,7 @@ class CrowdProcess:
         async with asyncio.timeout(_SECONDS):
             answer = await self._process.stdout.readline()
         if not answer:
-            raise RuntimeError("the crowd has ended: see its log")
+            raise RuntimeError(f"the crowd has ended: {self._log.read_text()[-1000:]}")
         return answer
 
     async def come_back(self, word: str, port: int) -> Result:
@@ -258,7 +259,7 @@ class CrowdProcess:
 @asynccontextmanager
 async def _crowd(site: Site, served: NodeProcess, case: Case) -> AsyncIterator[CrowdProcess]:
     async with running(site, "benchmarks.crowd", piped=True) as process:
-        crowd = CrowdProcess(process, site.folder / "missed")
+        crowd = CrowdProcess(process, site.folder / "missed", site.folder / "benchmarks.crowd.log")
         order = Order(
             host=HOST,
             port=served.port,
