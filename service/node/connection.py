@@ -107,7 +107,7 @@ class Connection:
             ref = message.ref
             await self.node.handlers.handle(self, message)
         except ProtocolError as error:
-            await self.flow.room_to_answer()
+            await self.room_to_answer()
             self.fail(str(error), error.code, ref=error.ref)
         except Exception:  # noqa: BLE001 - one message, of a deployment's own type perhaps, must not end the others'
             _log.exception("a message of connection %s failed", self.id)
@@ -129,6 +129,10 @@ class Connection:
         """Send an error; the connection stays."""
         now_ms = self.node.clock.now_ms()
         self.answer(messages.error(message, code, now_ms, ref=ref, channel=channel, retry_after=retry_after))
+
+    async def room_to_answer(self) -> None:
+        """As `Flow.room_to_answer`: for handlers, before they answer."""
+        await self.flow.room_to_answer()
 
     def is_alive(self, since_ms: int) -> bool:
         """Whether it has given a sign of life since then; to be asked at each heartbeat."""

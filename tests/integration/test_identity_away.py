@@ -44,6 +44,7 @@ async def url() -> AsyncIterator[str]:
         return
 
     app = FastAPI()
+    app.state.node = None
     problems.install(app)
     app.include_router(tickets.router)
     app.include_router(socket.router)

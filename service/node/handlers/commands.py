@@ -6,5 +6,5 @@ from service.node.connection import Connection
 
 async def act(connection: Connection, request: CommandRequest) -> None:
     """Send the command; its answer comes when the receipt does, and other messages don't wait for it."""
-    await connection.flow.room_to_answer()
+    await connection.room_to_answer()
     connection.node.commands.start(connection, request)

@@ -24,7 +24,7 @@ async def pong(connection: Connection, _: Pong) -> None:
 
 async def ack(connection: Connection, request: Ack) -> None:
     """The client has got everything of its user channel up to there."""
-    await connection.flow.room_to_answer()
+    await connection.room_to_answer()
     node = connection.node
     if not connection.keeps_cursor:
         problem = "what came while you were away has not been delivered, so the cursor stays: connect again later"

@@ -9,7 +9,7 @@ from service.node.connection import Connection
 
 async def authenticate(connection: Connection, request: Authenticate) -> None:
     """Go on as the same user with a token that ends later, or grants other rights."""
-    await connection.flow.room_to_answer()
+    await connection.room_to_answer()
     try:
         identity = await connection.node.authenticator.identify(request.token)
     except Denied:

@@ -13,7 +13,7 @@ _EVERYBODY = {BROADCAST, SYSTEM}
 
 async def presence(connection: Connection, request: AskPresence) -> None:
     """The users of a channel, for whoever may read it."""
-    await connection.flow.room_to_answer()
+    await connection.room_to_answer()
     channel = request.channel
     verdict = (await connection.node.access.judge(connection.identity, [channel]))[channel]
     shown = channel[:200]

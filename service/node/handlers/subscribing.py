@@ -11,7 +11,7 @@ from service.node.starts import Start, begin
 
 async def subscribe(connection: Connection, request: Subscribe) -> None:
     """Begin the subscriptions that are granted; answer for each channel."""
-    await connection.flow.room_to_answer()
+    await connection.room_to_answer()
     node = connection.node
     if request.after is not None and any(name.startswith(BY_THE_LOG) for name in request.channels):
         try:
@@ -33,7 +33,7 @@ async def subscribe(connection: Connection, request: Subscribe) -> None:
 
 async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
     """End the subscriptions."""
-    await connection.flow.room_to_answer()
+    await connection.room_to_answer()
     for channel in request.channels:
         connection.end_subscription(channel)
         connection.answer(messages.unsubscription_result(channel, request.ref))
