@@ -8,17 +8,17 @@ from typing import Final
 from pydantic_core import to_json
 
 from service.domain.frames import replay_frame, text_frame
-from service.domain.records import Record
+from service.domain.records import Record, Unusable
 from service.domain.subscriptions import CatchUp
 
 _partition_of = attrgetter("partition")
 _MOST_KEYS: Final = 4_096
-_PIECE: Final = 32
+_PIECE: Final = 64
 """Records that are joined: what comes while a crowd returns changes the last piece alone."""
 Contradicts = Callable[[Record], bool]
 _Names = frozenset[tuple[str, ...]]
 _Counting = Mapping[tuple[str, ...], tuple[str, ...]]
-_Key = tuple[int, int, int, int, _Names, frozenset[int]]
+_Key = tuple[int, int, int, int, _Names, frozenset[int]] | tuple[int, int, int, int, str]
 
 
 class ReplayFrames:
@@ -39,6 +39,32 @@ class ReplayFrames:
         """The frames of those records, ascending within each partition, that count for the catch-up."""
         parts = [self._of_one(group, list(part), now_ms, contradicts) for _, part in groupby(records, _partition_of)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def join_sole(self, group: CatchUp, records: Sequence[Record], channel: str) -> bytes | None:
+        """The same for records of one partition that are of one channel of the catch-up, and of no other of its own.
+
+        None where they have to be looked at one by one: a task's, whose start they may contradict, those that expire or
+        can't be used. What many ask for is not looked at again.
+        """
+        if group.offline is not None or channel.startswith("task:") or not group.has_begun_before(records[0]):
+            return None
+        pieces = []
+        for at in range(0, len(records), _PIECE):
+            piece = records[at : at + _PIECE]
+            first, last = piece[0], piece[-1]
+            key = (first.partition, first.offset, last.offset, len(piece), channel)
+            kept = self._kept.pop(key, b"")
+            if kept:
+                self._kept[key] = kept
+                pieces.append(kept)
+                continue
+            if any(record.ttl is not None or isinstance(record, Unusable) for record in piece):
+                return None
+            middle = b',"replay":%b,"partition":%d,"offset":' % (to_json([channel]), first.partition)
+            frames = b"".join([text_frame(b"%b%b%d}" % (one.value[:-1], middle, one.offset)) for one in piece])
+            self._keep(key, None if kept is not None else frames)
+            pieces.append(frames)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _of_one(self, group: CatchUp, records: Sequence[Record], now_ms: int, contradicts: Contradicts) -> bytes:
         """Those of one partition."""

@@ -7,6 +7,7 @@ records leave it in the order in which they came, whatever their partition.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from service.domain.records import Record
@@ -20,6 +21,8 @@ class WindowPage(NamedTuple):
 
     records: Sequence[Record]
     served: int
+    sole: str | None = None
+    """The channel whose records they are, where no other of those asked for has any."""
 
 
 class _Run:
@@ -51,8 +54,7 @@ class _Run:
         return self.items[max(self.start, stop - limit) : stop]
 
 
-def _offset(record: Record) -> int:
-    return record.offset
+_offset = attrgetter("offset")
 
 
 class _Partition:
@@ -122,21 +124,26 @@ class Window:
         partition = self._partitions[number]
         if after + 1 < partition.first:
             raise ValueError(f"partition {number} is held from {partition.first} on, not from {after + 1}")
-        runs = [run for channel in channels if (run := partition.by_channel.get(channel)) is not None]
-        if not runs:
+        by_channel = partition.by_channel
+        parts = [
+            (channel, part)
+            for channel in channels
+            if (run := by_channel.get(channel)) is not None and (part := run.after(after, limit))
+        ]
+        if not parts:
             return WindowPage((), max(after, partition.next - 1))
-        found = runs[0].after(after, limit)
-        if len(runs) > 1:
-            merged = {record.offset: record for record in found}
-            for run in runs[1:]:
-                merged.update((record.offset, record) for record in run.after(after, limit))
-            found = [merged[offset] for offset in sorted(merged)[:limit]]
+        sole, found = parts[0]
+        if len(parts) > 1:
+            # Each part ascends, so this is a merge; a record of two channels comes twice.
+            merged = sorted((record for _, part in parts for record in part), key=_offset)
+            found = [one for one, before in zip(merged, (None, *merged), strict=False) if one is not before][:limit]
+        only = sole if len(parts) == 1 else None
         size = 0
         for taken, record in enumerate(found, 1):
             size += len(record.value)
             if size >= max_bytes or taken == limit:
-                return WindowPage(found[:taken], record.offset)
-        return WindowPage(found, max(after, partition.next - 1))
+                return WindowPage(found[:taken], record.offset, only)
+        return WindowPage(found, max(after, partition.next - 1), only)
 
     def read_back(self, channels: Sequence[str], number: int, upto: int, limit: int) -> WindowPage:
         """Up to `limit` last records of the channels at or below `upto` (at least `first`), descending.

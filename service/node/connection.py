@@ -285,7 +285,7 @@ class Connection:
                 if not read.records:
                     group.served(partition, read.served)
                     continue
-                self.deliver(group, Page(read.records, {partition: read.served}))
+                self.deliver(group, Page(read.records, {partition: read.served}, read.sole))
                 if self.flow.is_full:
                     return False
         if any(group.cursor[partition] != window.next(partition) - 1 for partition in window.partitions):

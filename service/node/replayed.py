@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def frames_of(page: Page, group: CatchUp, node: "Services") -> bytes:
     """The frames of a page that the group has not been served yet: its events, and gaps where some can't be used."""
+    if page.sole is not None and page.records:
+        joined = node.replay_frames.join_sole(group, page.records, page.sole)
+        if joined is not None:
+            return joined
     now_ms, contradicts = node.clock.now_ms(), node.access.contradicts
     if any(isinstance(record, Unusable) for record in page.records):
         return b"".join(_one_by_one(page.records, group, node.head, now_ms, contradicts))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.frames import replay_frame
-from service.domain.records import Record
+from service.domain.records import Record, unusable
 from service.domain.replay_frames import ReplayFrames
 from service.domain.subscriptions import CatchUp
 
@@ -44,6 +44,9 @@ def test_it_is_what_each_would_have_got_alone(
         ]
         if page:
             assert frames.join(group, page, NOW_MS, contradicts) == b"".join(alone)
+            of_page = [name for name in names if any(name in record.channels for record in page)]
+            if len(of_page) == 1:
+                assert frames.join_sole(group, page, of_page[0]) in (None, b"".join(alone))
 
 
 def test_what_only_one_has_missed_is_not_kept() -> None:
@@ -64,3 +67,17 @@ def test_what_is_kept_is_bounded() -> None:
         got = frames.join(group, [record], NOW_MS, lambda _: False)
         assert frames.kept_bytes <= 1_000
     assert frames.join(group, [record], NOW_MS, lambda _: False) is got
+
+
+def test_what_is_of_one_channel_alone_is_kept_when_it_is_asked_for_again() -> None:
+    frames = ReplayFrames(10_000)
+    group = CatchUp({0: 6}, asked=True, channels={"broadcast": {0: 6}, "user:u": {0: 6}})
+
+    def record(ttl: int | None = None) -> Record:
+        return Record(0, 7, 0, "i", "x", ("broadcast", "system"), ttl, b'{"n":1}')
+
+    assert frames.join_sole(group, [record(ttl=1)], "broadcast") is None, "it may have expired"
+    assert frames.join_sole(group, [unusable(0, 7, 0, ("broadcast",))], "broadcast") is None
+    one, two, three = (frames.join_sole(group, [record()], "broadcast") for _ in range(3))
+    assert one == two == three == replay_frame(record(), ["broadcast"])
+    assert two is three
