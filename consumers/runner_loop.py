@@ -36,13 +36,13 @@ def run(name: str, *works: Callable[[Settings], Awaitable[None]]) -> None:
     except LastseenError as error:
         sys.exit(f"{name}: {error}")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(until_signal(name, lambda: _keep_working_at_all(name, [partial(work, settings) for work in works])))
+        runner.run(until_signal(name, lambda: work_side_by_side(name, [partial(work, settings) for work in works])))
 
 
-async def _keep_working_at_all(name: str, works: Sequence[Work]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for work in works:
-            tasks.create_task(keep_working(name, work))
+async def work_side_by_side(name: str, works: Sequence[Work]) -> None:
+    """Keep working at all of them; whatever fails comes out, and the others end with the event loop."""
+    # Not a TaskGroup, which cancels its tasks once: a second signal has to reach them as well.
+    await asyncio.gather(*(keep_working(name, work) for work in works))
 
 
 async def until_signal(name: str, work: Work) -> None:
@@ -54,7 +54,7 @@ async def until_signal(name: str, work: Work) -> None:
     try:
         await working
     except asyncio.CancelledError as error:
-        logger.info("%s stopped by %s", name, error)
+        logger.info("%s stopped by %s", name, str(error) or "a signal")
 
 
 async def keep_working(name: str, work: Work) -> None:
@@ -67,8 +67,9 @@ async def keep_working(name: str, work: Work) -> None:
             await work()
         except (Unavailable, asyncio.CancelledError) as error:
             task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-                raise
+            if task is None or task.cancelling():
+                # Kafka's client swallows a cancellation while it closes: then what it was closed for comes out.
+                raise asyncio.CancelledError from error
             # A future of a driver's own that was cancelled looks the same; the process would end without a word.
             if loop.time() - started > WENT_WELL_SECONDS:
                 wait = FIRST_WAIT
