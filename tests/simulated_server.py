@@ -69,6 +69,8 @@ class Server:
             await self._ending.wait()
             node.abort()
             node.puller.cancel()
+            node.patience.cancel()
+            node.sources.cancel()
             cursors.cancel()
 
     async def stop(self) -> None:

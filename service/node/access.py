@@ -118,8 +118,9 @@ class LogAccess:
     async def _settle(self) -> Verdict:
         """Wait until nothing that the log holds now is unknown here."""
         try:
+            # Not in the time for the tail, which may be none: Kafka never answers at once.
+            bounds = await self._sources.bounds()
             async with asyncio.timeout(self._settle_seconds):
-                bounds = await self._sources.bounds()
                 await self._head.passed({partition: held.next - 1 for partition, held in bounds.items()})
         except TimeoutError:
             return Unavailable("this node is behind the log and can't judge yet: try again")
