@@ -93,6 +93,10 @@ class Window:
         """The offset up to which (exclusive) the partition has been read."""
         return self._partitions[partition].next
 
+    def holds(self, cursor: Mapping[int, int]) -> bool:
+        """Whether it holds everything above these offsets that has been read."""
+        return all(after + 1 >= self._partitions[partition].first for partition, after in cursor.items())
+
     def heads(self) -> dict[int, int]:
         """Per partition the last offset read: the position of whoever has been served everything."""
         return {number: partition.next - 1 for number, partition in self._partitions.items()}

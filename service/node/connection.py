@@ -8,7 +8,6 @@ from lastseen.positions import Position
 from pydantic import JsonValue
 
 from service.domain import messages
-from service.domain.errors import Unavailable
 from service.domain.frames import message_frame
 from service.domain.identity import Identity
 from service.domain.messages import Message, Start
@@ -297,11 +296,10 @@ class Connection:
 
     def _can_begin_now(self, group: CatchUp) -> bool:
         """Whether nobody has to be asked, the client takes what it is sent, and no other catch-up has its turn."""
-        window = self.node.window
         if any(other.pulling for other in self.subscriptions.catch_ups) or not self.flow.has_room:
             return False
         knows_ends = not group.asked or all(map(self.node.knows_end, group.channels))
-        return knows_ends and all(after + 1 >= window.first(partition) for partition, after in group.cursor.items())
+        return knows_ends and self.node.window.holds(group.cursor)
 
     def _finish(self, group: CatchUp) -> None:
         channels = self.subscriptions.finish(group)
@@ -324,10 +322,6 @@ class Connection:
             group.served(partition, offset)
         self.answer(messages.gap(list(group.channels), requested, reached, lost.reason))
         return reached
-
-    def unavailable(self, error: Unavailable) -> None:
-        """Tell that a replay has to wait; the node goes on with it by itself."""
-        self.fail(str(error), error.code, retry_after=error.retry_after)
 
     # Time.
 

@@ -58,7 +58,8 @@ class Puller:
                         return
                     retry = 0.2
                 except Unavailable as error:
-                    connection.unavailable(error)
+                    # The node goes on with it by itself.
+                    connection.fail(str(error), error.code, retry_after=error.retry_after)
                     await asyncio.sleep(max(retry, min(error.retry_after, _MAX_RETRY_SECONDS)))
                     retry = min(retry * 2, _MAX_RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - one client's replay must not take the node down
@@ -114,7 +115,7 @@ class Puller:
                 await services.pace.turn()
                 if _is_over(connection, group):
                     return True
-                if any(after + 1 < services.window.first(p) for p, after in group.cursor.items()):
+                if not services.window.holds(group.cursor):
                     return False
                 before = dict(group.cursor)
                 if connection.deliver_window(group):
