@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
@@ -110,6 +110,16 @@ class Checker:
             verdict.wrong += self._check_followed(client, head, verdict.faults)
             verdict.seen["got by those who resume"] += sum(map(len, client.got.values()))
         return verdict
+
+    def surely_owed(self, client: Followed, head: Cut) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The events, with their channels, without any of which `check` has to say that one is lost."""
+        for channel, begin in client.begun.items():
+            if channel.startswith("user:") or channel in client.left:
+                continue
+            for partition, end in head.items():
+                after = begin.offsets.get(partition, -1)
+                for offset in self.oracle.counted(channel, partition, after, end - 1, ()):
+                    yield channel, (partition, offset)
 
     def _replay(self, transcript: Transcript, head: Cut) -> Watch:
         identity = transcript.identity

@@ -40,7 +40,7 @@ class Tally:
     checker: Checker
     counts: Counter[str] = field(default_factory=Counter)
     last: Wanderer | None = None
-    """The one that was judged last."""
+    """The one that was judged last, of those who had to have something."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Errors by code, and ends of connections by code and reason; 1006 is mostly a client's own doing."""
     wrong: list[str] = field(default_factory=list)
@@ -99,8 +99,9 @@ async def _judge(site: Site, wanderer: Wanderer, tally: Tally) -> None:
     head = wanderer.head or await site.heads()
     # Everything that it has heard, too, which may lie behind that.
     await site.read_to(await site.heads())
-    tally.last = wanderer
     follower, transcripts = wanderer.follower, wanderer.transcripts
+    if any(site.checker.surely_owed(follower.followed, wanderer.head)):
+        tally.last = wanderer
     verdict = site.checker.check(transcripts, [follower.followed, *follower.ended], head)
     since = [claim for claim in wanderer.claims if claim.kind == "since"]
     claims = [problem for claim in since if (problem := _judge_since(site.checker, claim)) is not None]
