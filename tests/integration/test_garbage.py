@@ -78,7 +78,8 @@ async def flood(client: WireClient, pieces: Iterable[bytes]) -> tuple[int | None
             if transport.is_closing():
                 return
 
-    async with asyncio.timeout(30):
+    # What takes longest takes some seconds where nobody else is at work.
+    async with asyncio.timeout(120):
         writing = asyncio.create_task(write())
         seen = await drain(client)
         await writing
@@ -176,7 +177,8 @@ async def test_a_million_subscribes(node: NodeProcess, names: int) -> None:
     if code == 1006:
         return  # what was on its way went with it
     assert seen["subscription_result"] == 1000 - 2, "two are automatic"
-    assert 1000 <= seen["too_many_subscriptions"] < 200_000
+    # How many are heard before the limit is passed is a matter of time, too: more may come each second.
+    assert 1000 <= seen["too_many_subscriptions"] < 1_000_000 - 1000
     assert seen.keys() <= {
         "subscription_result",
         "too_many_subscriptions",
