@@ -34,7 +34,8 @@ async def measure(site: Site) -> list[Row]:
     own = amount // ONE_IN
     # Only what is in Postgres is read: the window holds next to nothing.
     small = {"LASTSEEN_WINDOW_OFFSETS": "0", "LASTSEEN_WINDOW_BYTES": "1000000"}
-    async with site.ground() as ground:
+    # The node is there all the while: one that started afterwards would first read what no projection has yet.
+    async with site.ground() as ground, node(site, ground, **small) as served:
         async with log_writer(site, ground), open_log(ground.kafka, ground.topic) as log:
             started = time.perf_counter()
             copying = asyncio.create_task(rate_of_copying(ground, amount, seconds=1_800))
@@ -44,21 +45,20 @@ async def measure(site: Site) -> list[Row]:
                     site.tell(f"appended {number * _STEP:,} events, {time.perf_counter() - started:.0f} s")
             await copying
             site.tell(f"all of them are in Postgres after {time.perf_counter() - started:.0f} s")
-        async with node(site, ground, **small) as served:
-            channels = [f"project:own{number}" for number in range(OWN_PROJECTS)]
-            postgres = (await site.servers()).supervisor.pids["postgres"]
-            held: list[Pair] = []
+        channels = [f"project:own{number}" for number in range(OWN_PROJECTS)]
+        postgres = (await site.servers()).supervisor.pids["postgres"]
+        held: list[Pair] = []
 
-            async def caught_up() -> float:
-                async with _Memory(served, postgres) as memory:
-                    rate = own / await asyncio.to_thread(_catch_up, served, channels, own)
-                held.append(memory.pair)
-                return rate
+        async def caught_up() -> float:
+            async with _Memory(served, postgres) as memory:
+                rate = own / await asyncio.to_thread(_catch_up, served, channels, own)
+            held.append(memory.pair)
+            return rate
 
-            async def from_sql() -> float:
-                return await streamed(ground, [parse_channel(channel) for channel in channels], amount, own)
+        async def from_sql() -> float:
+            return await streamed(ground, [parse_channel(channel) for channel in channels], amount, own)
 
-            ours, sql = await in_turn(min(site.pairs, 3), caught_up, from_sql)
+        ours, sql = await in_turn(min(site.pairs, 3), caught_up, from_sql)
     of_all = f"one client, its {own:,} of {amount:,} events, {OWN_PROJECTS} channels, out of Postgres"
     limit = "the history's query for them streamed by asyncpg through a cursor"
     return [

@@ -304,7 +304,7 @@ class MemoryHistory:
     async def offsets_at(self, ms: int) -> Mapping[int, int]:
         self._check()
         firsts = {
-            partition: next((r.offset for r in records if r.appended_at >= ms and not isinstance(r, Unusable)), None)
+            partition: next((r.offset for r in records if r.appended_at >= ms), None)
             for partition, records in self._records.items()
         }
         return {partition: offset for partition, offset in firsts.items() if offset is not None}

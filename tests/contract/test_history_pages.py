@@ -183,6 +183,22 @@ async def test_a_time_lies_at_the_first_record_that_reached_it(copied: HistoryUn
     assert await copied.history.offsets_at(base + 100_000) == {}
 
 
+async def test_a_time_may_lie_at_a_record_that_cant_be_used(copied: HistoryUnderTest) -> None:
+    """Else who begins there would not be told of it."""
+    now = 0
+    copied.log._now_ms = lambda: now
+    for time in (100, 300, 400):
+        now = 86_400_000 * 20_000 + time
+        if time == 300:
+            copied.log.append_raw(0, UNUSABLE_VALUE, unusable_headers(("task:t",)))
+        else:
+            copied.add(task_event(), 0)
+    await copied.project()
+    base = 86_400_000 * 20_000
+    for time, offset in ((100, 0), (101, 1), (300, 1), (301, 2)):
+        assert await copied.history.offsets_at(base + time) == {0: offset}, time
+
+
 async def test_a_time_is_found_among_many_though_clocks_are_set_back(copied: HistoryUnderTest) -> None:
     random = Random(7)
     clock = now = 86_400_000 * 20_000

@@ -41,6 +41,15 @@ _FIRST = """
     ) f
 """
 
+# Of those that their readers are told of. Some of before what is held stay, for the void rule.
+_QUARANTINED = """
+    SELECT q.partition, min(q."offset") AS "offset" FROM quarantine q
+    JOIN projection_offset o ON o.projection = $3 AND o.epoch = q.epoch AND o.partition = q.partition
+    WHERE q.epoch = $1 AND q.channels IS NOT NULL AND q."offset" >= o.first_offset
+    AND coalesce(q.appended_at, q.at) >= $2
+    GROUP BY q.partition
+"""
+
 
 async def read_offsets_at(connection: Connection, epoch: int, ms: int) -> dict[int, int]:
     """As `History.offsets_at`."""
@@ -54,4 +63,6 @@ async def read_offsets_at(connection: Connection, epoch: int, ms: int) -> dict[i
         rows = await connection.fetch(_FIRST, epoch, chosen[0], chosen[-1], time, time - _SET_BACK, list(found))
         found |= {row["partition"]: row["offset"] for row in rows}
         at, stride = at + stride, min(2 * stride, 64)
+    for row in await connection.fetch(_QUARANTINED, epoch, time, "log"):
+        found[row["partition"]] = min(row["offset"], found.get(row["partition"], row["offset"]))
     return found
