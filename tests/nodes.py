@@ -32,7 +32,7 @@ from service.main import prepare
 from tests.service_process import SECRET, ServiceProcess
 
 Message = dict[str, Any]
-WAIT = 15.0
+WAIT = 45.0
 
 
 def token(

@@ -14,7 +14,7 @@ INTERVAL = 0.02
 async def until(condition: Callable[[], Awaitable[T]], *, timeout: float = ..., what: str = ...) -> T: ...
 @overload
 async def until(condition: Callable[[], T], *, timeout: float = ..., what: str = ...) -> T: ...
-async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, what: str = "the condition") -> T:
+async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 30.0, what: str = "the condition") -> T:
     """Asks `condition`, sync or async, until it gives something true, and returns that.
 
     Raises AssertionError, naming `what`, when `timeout` seconds have passed.

@@ -8,6 +8,7 @@ import pytest
 
 from tests.nodes import Message, NodeProcess, WireClient, new_ground, token
 from tests.vectors import CONVERSATIONS, Schemas, load
+from tests.waiting import until
 
 ANN = token("ann", projects=["shop", "replayed"])
 
@@ -51,8 +52,16 @@ async def converse(client: WireClient, vector: dict[str, Any], position: str) ->
 @pytest.mark.parametrize("name", CONVERSATIONS)
 async def test_a_node_answers_as_the_vectors_say(node: NodeProcess, schemas: Schemas, name: str) -> None:
     conversation = load(name)
-    if conversation.get("log"):
-        await node.publish(*conversation["log"])
+    if log := conversation.get("log"):
+        places = await node.publish(*log)
+        last = places[-1]["offset"]
+
+        async def is_read() -> bool:
+            page = await node.history(f"project:{log[-1]['project_id']}", before="latest", limit="1")
+            return any(event["offset"] >= last for event in page["events"])
+
+        # Acknowledged is not read yet: else what is expected of a replay may come live.
+        await until(is_read, timeout=30, what="the node having read the log of the conversation")
     async with node.client(ANN, project_id="shop") as client:
         established = await client.hear("connection_established")
         for vector in conversation["vectors"]:
