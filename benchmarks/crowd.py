@@ -95,7 +95,10 @@ class Client:
     def receive(self) -> bytes:
         """What came. Raises ConnectionError when it was closed."""
         assert self.socket is not None, "it has set out"
-        piece = self.socket.recv(_BUFFER)
+        try:
+            piece = self.socket.recv(_BUFFER)
+        except OSError as error:
+            raise ConnectionError(f"client {self.user}, sent {self.is_sent}, got {self.got} bytes: {error}") from error
         if not piece:
             raise ConnectionError(f"client {self.user} was closed, behind {b''.join(self.pieces)[-300:]!r}")
         return piece

@@ -247,6 +247,7 @@ class CrowdProcess:
         async with asyncio.timeout(_SECONDS):
             answer = await self._process.stdout.readline()
         if not answer:
+            await self._process.wait()
             raise RuntimeError(f"the crowd has ended: {self._log.read_text()[-1000:]}")
         return answer
 

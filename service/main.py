@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +27,7 @@ from service.adapters.tokens.published import PublishedKeys
 from service.deployed import authority_of, extend
 from service.domain.errors import EpochEnded, HistoryUnavailable, LastseenError, OffsetsGone, Unavailable
 from service.domain.limits import Allowed, Limits
+from service.garbage import look_through, set_aside
 from service.loss_detector import LossDetector
 from service.node.handlers.standard import standard_handlers
 from service.node.known_log import NodeKnownLog
@@ -42,9 +42,6 @@ from service.web.server import create_server
 from service.web.socket import conversation
 
 _log = logging.getLogger(__name__)
-_NEW_OBJECTS = 20_000
-"""Between two garbage collections. One request of events makes thousands that live on in the window and the
-look-back: at Python's own 700 collecting costs a fifth of appending over HTTP."""
 _EPOCH_SECONDS = 2.0
 """How often a node asks whether its epoch is still the present one."""
 
@@ -207,8 +204,14 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             trusted_proxies=settings.trusted_proxies,
             head_seconds=settings.request_head_seconds,
             conversation=conversation(node, door) if settings.direct_writes else None,
+            in_turn=node.services.pace.in_turn,
         )
-        await server.serve()
+        looking = asyncio.create_task(look_through(lambda: node.ended, node.services.pace.quiet), name="garbage")
+        try:
+            await server.serve()
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
 
 def main() -> None:
@@ -217,11 +220,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
-    gc.set_threshold(_NEW_OBJECTS)
     try:
         settings = read_settings()
         _log_to_stderr(settings.log_level)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with set_aside(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(settings, arguments.host, arguments.port))
     except LastseenError as error:
         sys.exit(f"lastseen node: {error}")

@@ -88,6 +88,7 @@ class Node:
         self._left = asyncio.Event()
         """Set, and made anew, whenever a client has left."""
         self.puller = Puller(tasks)
+        pace = Pace(_AT_ONCE)
         past = EventHistory(window, head, replay, sources, settings.settle_seconds)
         self.services = Services(
             settings=settings,
@@ -101,7 +102,7 @@ class Node:
             fanout=fanout,
             replay=replay,
             replay_frames=ReplayFrames(_REPLAY_FRAMES_BYTES),
-            pace=Pace(_AT_ONCE),
+            pace=pace,
             history=past,
             states=States(rights, access, head, window, past, epoch, settings.settle_seconds),
             access=access,
@@ -110,7 +111,7 @@ class Node:
             offline=OfflineMessages(cursors, replay, sources, window, head, clock, self.patience),
             patience=self.patience,
             commands=self.commands,
-            presence=Presence(settings, outside.presence, log, connections, clock),
+            presence=Presence(settings, outside.presence, log, connections, clock, pace),
             pull=self.puller.start,
         )
         enforcer = Enforcer(connections, rights)
@@ -118,6 +119,8 @@ class Node:
         notes = [commander.note, self.streams.note]
         self.tail = Tail(log, window, start.tail, head, access, enforcer, fanout, notes)
         self.publisher = Publisher(log, rights, self.tail, settings.max_event_bytes)
+        self.ended = 0
+        """Conversations and streams that were, and are over."""
 
     @property
     def connections(self) -> int:
@@ -140,6 +143,7 @@ class Node:
         self.services.presence.disconnected(connection.id)
         self.commands.leave(connection.id)
         if self.services.connections.remove(connection):
+            self.ended += 1
             left, self._left = self._left, asyncio.Event()
             left.set()
 
@@ -154,6 +158,7 @@ class Node:
     def close_stream(self, stream: EventStream) -> None:
         """Give up a stream whose client is gone, or that has ended."""
         self.streams.remove(stream)
+        self.ended += 1
 
     @property
     def _has_room(self) -> bool:

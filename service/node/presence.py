@@ -20,6 +20,7 @@ from service.domain.presence_events import presence_event, told_entries
 from service.domain.presence_records import About, Answer, Counts, Gone, Question, entry_of, read_entry
 from service.node.asking import Asking, Live
 from service.node.connections import Connections
+from service.node.pace import Pace
 from service.node.presence_outbox import Outbox
 from service.ports import Clock, EventLog, PresenceLog, PresenceRecord
 from service.settings import Settings
@@ -32,6 +33,8 @@ _ENCODED: Final = 50
 _CROWD: Final = 20
 """So many at once are a crowd that comes or goes: then more are gathered, and viewers told of many at a time."""
 _GATHER_SECONDS: Final = 0.25
+_YIELD_SECONDS: Final = 5.0
+"""How long telling of those who came waits for others who are coming: what they missed is served first."""
 _STEP: Final = 500
 """Records that one step of the event loop applies."""
 _RETRY_SECONDS: Final = 1.0
@@ -45,12 +48,19 @@ class Presence:
     """Presence of one node. `run` is its life; without it only counting goes on."""
 
     def __init__(
-        self, settings: Settings, log: PresenceLog, events: EventLog, connections: Connections, clock: Clock
+        self,
+        settings: Settings,
+        log: PresenceLog,
+        events: EventLog,
+        connections: Connections,
+        clock: Clock,
+        pace: Pace,
     ) -> None:
         self._log = log
         self._events = events
         self._connections = connections
         self._clock = clock
+        self._pace = pace
         self._node = settings.instance_id
         self._lease_ms = round(settings.presence_lease_seconds * 1000)
         self._grace_ms = round(settings.presence_grace_seconds * 1000)
@@ -220,6 +230,9 @@ class Presence:
             try:
                 done: list[Duty] = []
                 while self._is_loaded and (duties := self._duties()) and duties != done:
+                    if len(duties) > _CROWD:
+                        await self._pace.quiet(_YIELD_SECONDS)
+                        duties = self._duties() or duties
                     await self._do(duties)
                     done = duties
                     if _CROWD < len(duties) < _DUTIES:

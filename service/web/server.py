@@ -16,7 +16,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.addresses import is_loopback
 from service.web.hosts import HostCheck
-from service.web.http import ShortWay, http_transport
+from service.web.listening import BACKLOG, listening
+from service.web.reception import ShortWay, reception
 from service.web.transport import WebSocketTransport
 
 Drain = Callable[[], Awaitable[None]]
@@ -44,6 +45,14 @@ class Server(uvicorn.Server):
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on these sockets, or else where the configuration says. Raises LastseenError where that can't be."""
+        if sockets is not None:
+            await super().serve(sockets)
+            return
+        with listening(self.config.host, self.config.port) as made:
+            await super().serve(list(made))
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more clients, say goodbye to those there are, then shut down."""
         for server in self.servers:
@@ -63,12 +72,14 @@ def create_server(
     trusted_proxies: Collection[str] = (),
     head_seconds: float = 10.0,
     conversation: ASGIApp | None = None,
+    in_turn: Callable[[Callable[[], None]], None] | None = None,
 ) -> Server:
     """A server of `app`; `serve()` runs it until SIGINT or SIGTERM. `drain` sends its WebSocket clients away.
 
     `Host` is checked on loopback, and everywhere once `allowed_hosts` names some; `X-Forwarded-For` counts only from
     `trusted_proxies`. The head of a request has to come within `head_seconds`. `conversation`, if it is given,
-    carries those conversations whose hand-shake is plain; `app` is asked about all others.
+    carries those conversations whose hand-shake is plain, each begun by `in_turn` or else at once; `app` is asked about
+    all others.
     """
     hosts = HostCheck(app, allowed_hosts) if allowed_hosts or is_loopback(host) else None
     short_way = None
@@ -76,7 +87,9 @@ def create_server(
         if trusted_proxies:
             believing = ProxyHeadersMiddleware(cast(ASGI3Application, conversation), list(trusted_proxies))
             conversation = cast(ASGIApp, believing)
-        short_way = ShortWay(conversation, hosts.takes if hosts is not None else lambda _: True)
+        short_way = ShortWay(
+            conversation, hosts.takes if hosts is not None else lambda _: True, in_turn or (lambda begin: begin())
+        )
     # At INFO it writes the address of each WebSocket, and with it tokens from the query.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return Server(
@@ -84,7 +97,7 @@ def create_server(
             app if hosts is None else hosts,
             host,
             port,
-            http=http_transport(head_seconds, short_way),
+            http=reception(head_seconds, short_way),
             ws=WebSocketTransport,
             ws_max_size=max_message_bytes,
             # Compression costs 300 KiB a socket; our own pings say more and don't end slow readers.
@@ -98,7 +111,7 @@ def create_server(
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=2,
-            backlog=4096,
+            backlog=BACKLOG,
         ),
         drain,
     )

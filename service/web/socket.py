@@ -67,12 +67,13 @@ def conversation(node: Node, door: Door) -> ASGIApp:
     async def converse(scope: Scope, receive: Receive, send: Send) -> None:
         socket = WebSocket(scope, receive, send)
         socket.client_state = socket.application_state = WebSocketState.CONNECTED
-        await _converse_with(socket, node, door)
+        await _converse_with(socket, node, door, in_turn=True)
 
     return converse
 
 
-async def _converse_with(socket: WebSocket, node: Node, door: Door) -> None:
+async def _converse_with(socket: WebSocket, node: Node, door: Door, *, in_turn: bool = False) -> None:
+    """With `in_turn`, it has had its turn among others that begin."""
     admitted = await _admit(socket, door)
     if isinstance(admitted, _Refused):
         await socket.close(*admitted)
@@ -82,7 +83,7 @@ async def _converse_with(socket: WebSocket, node: Node, door: Door) -> None:
         await socket.close(close_codes.TOO_MANY, guest)
         return
     try:
-        await _carry(socket, node, admitted, guest)
+        await _carry(socket, node, admitted, guest, in_turn=in_turn)
     finally:
         guest.leave()
 
@@ -104,7 +105,7 @@ async def _admit(socket: WebSocket, door: Door) -> "Identity | _Refused":
         return _Refused(close_codes.TRY_AGAIN_LATER, "Identity not known now")
 
 
-async def _carry(socket: WebSocket, node: Node, identity: Identity, guest: Guest) -> None:
+async def _carry(socket: WebSocket, node: Node, identity: Identity, guest: Guest, *, in_turn: bool) -> None:
     """Carry the conversation until either side ends it."""
     connection: Connection | None = None
     conversation = asyncio.timeout(None)
@@ -131,7 +132,7 @@ async def _carry(socket: WebSocket, node: Node, identity: Identity, guest: Guest
             try:
                 async with conversation:
                     is_conversing = True
-                    await _converse(socket, connection, guest)
+                    await _converse(socket, connection, guest, in_turn=in_turn)
             except TimeoutError:
                 pass  # ended from this side
             finally:
@@ -139,6 +140,8 @@ async def _carry(socket: WebSocket, node: Node, identity: Identity, guest: Guest
                 connection.gone()
     finally:
         node.disconnect(connection)
+        # What calls `drained` and `end` is the connection's own: else all of it would wait for the collector.
+        connection = None
 
 
 def _carrier(
@@ -151,12 +154,13 @@ def _carrier(
     return AsgiPort(socket, low_water, drained, end)
 
 
-async def _converse(socket: WebSocket, connection: Connection, guest: Guest) -> None:
+async def _converse(socket: WebSocket, connection: Connection, guest: Guest, *, in_turn: bool) -> None:
     """Hand over what the client sends, one message at a time, until it is gone."""
     try:
         asked = socket.query_params
         # Of a crowd that comes at once a few at a time, and what others are owed in between.
-        await connection.node.pace.turn()
+        if not in_turn:
+            await connection.node.pace.turn()
         await open_conversation(connection, asked.get("project_id"), asked.get("after"), asked.get("client_id"))
         while True:
             message = await socket.receive()

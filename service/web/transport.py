@@ -145,6 +145,8 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         try:
             await super().run_asgi()
         finally:
+            # The scope names this protocol, which has the scope: each conversation would wait for the collector.
+            cast(dict[str, object], self.scope["extensions"]).pop(EXTENSION, None)
             self._drop_in(_LAST_WORDS_SECONDS)
 
     def send_receive_event_to_app(self) -> None:

@@ -17,6 +17,7 @@ from service.domain.identity import Identity
 from service.domain.presence_records import About
 from service.domain.subscriptions import Subscriptions
 from service.node.connections import Connections
+from service.node.pace import Pace
 from service.node.presence import Presence
 from service.ports import PresenceReader
 from service.settings import Settings
@@ -90,7 +91,7 @@ class Node:
         self.connections = Connections()
         clock: Any = type("Clock", (), {"now_ms": staticmethod(now_ms)})
         settings = SETTINGS.model_copy(update={"instance_id": name})
-        self.presence = Presence(settings, self.link, site.events, self.connections, clock)
+        self.presence = Presence(settings, self.link, site.events, self.connections, clock, Pace(4))
         self.clients: dict[str, Client] = {}
         self.task = asyncio.create_task(self.presence.run())
 

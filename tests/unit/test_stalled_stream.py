@@ -8,7 +8,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.web.http import STALL_SECONDS, http_transport
+from service.web.http import STALL_SECONDS
+from service.web.reception import reception
 from tests.waiting import until
 
 
@@ -42,7 +43,7 @@ class Endless:
 async def test_it_is_dropped_once_its_client_takes_nothing(stall: float | None, dropped: bool) -> None:
     app = Endless(stall)
     config = uvicorn.Config(
-        app, port=0, http=http_transport(10.0), lifespan="off", log_config=None, timeout_graceful_shutdown=1
+        app, port=0, http=reception(10.0), lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     with socket.socket() as listening:
