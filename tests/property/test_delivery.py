@@ -473,6 +473,7 @@ def test_nothing_is_lost_or_doubled_while_everything_is_held(seed: int, steps: i
 @given(st.integers(0, 2**32), st.integers(0, 120))
 @example(4265217848, 120)  # a floor of offline messages that passed over a quarantined record
 @example(150009536, 261)  # a plan behind a gap by what Kafka had held before it
+@example(3087039611, 111)  # the user's channel asked for, by its position, before what came while away had begun
 @example(6569, 91)  # cut while what came while away is coming, and on to a node that is behind the former
 def test_what_is_gone_is_announced_and_nothing_else(seed: int, steps: int) -> None:
     async def play() -> None:
