@@ -66,6 +66,9 @@ def plan(
     `log` is what Kafka holds or, where `log_known` is False because it does not answer, held when it did (None: it
     never did). `history` is None where nothing of the partition has been copied yet; `history_known` is False while
     Postgres does not answer. The log writer's holes are `lost` only where Kafka lacks them too.
+
+    Both answers have to be to questions asked once `after` lay before the window: an earlier one does not know of
+    what was appended since, which would be called missing.
     """
     wanted = after + 1
     if wanted >= window_first:

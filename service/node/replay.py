@@ -177,6 +177,8 @@ class Replay:
                     continue
                 if any(isinstance(step, Missing) for step in steps.values()):
                     yield _lost(group.cursor, steps)
+                    # Taking it may last: what is appended meanwhile and leaves the window lies beyond this answer.
+                    is_fresh = False
                     continue
                 if upto:
                     if not group.channels:

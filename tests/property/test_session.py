@@ -274,6 +274,13 @@ class Conversation(RuleBasedStateMachine):
     def subscribe(self, start: str | None) -> None:
         self.server.subscribe(self.session.subscribe("task:t", None if start is None else ("after", start)))
 
+    @rule(has_history=st.booleans())
+    def ask_before_the_greeting(self, has_history: bool) -> None:
+        """Who gets the user's channel anyway asks for it at once."""
+        self.history(has_history)
+        self.cut()
+        self.server.subscribe(self.session.subscribe(USER))
+
     @rule(count=st.integers(1, 20))
     def receive(self, count: int) -> None:
         for _ in range(min(count, len(self.server.wire))):

@@ -6,6 +6,7 @@ import pytest
 from lastseen.errors import ProtocolError
 from lastseen.notices import (
     Answer,
+    Ask,
     Begun,
     CaughtUp,
     Delivery,
@@ -317,3 +318,34 @@ def test_what_it_does_not_know_is_handed_on(session: Session) -> None:
 def test_a_message_that_means_nothing_says_so(session: Session, message: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="protocol version 1"):
         session.receive(message)
+
+
+def test_asked_for_before_the_greeting_what_came_while_away_comes_all_the_same() -> None:
+    session = Session()
+    session.resume()
+    session.receive(established(("user:u", "k:0=5", True)))
+    session.receive({"type": "error", "code": "history_unavailable", "channel": "user:u", "message": "away"})
+    assert delivered(session.receive(event(0, 6, "user:u"))) == [(0, 6, ("user:u",))]
+    assert session.resume().after is None
+    message = session.subscribe("user:u")
+    assert "after" not in message, "from its position, which passes over what is owed"
+    session.receive(established(("user:u", "k:0=-1", False)))
+    session.receive(result("user:u", "k:0=-1", ref=message["ref"]))
+    assert delivered(session.receive(event(0, 3, "user:u", replay=["user:u"]))) == [(0, 3, ("user:u",))]
+    assert delivered(session.receive(event(0, 6, "user:u", replay=["user:u"]))) == []
+    session.receive({"type": "caught_up", "channels": ["user:u"], "position": "k:0=6"})
+    assert not session.owes_offline
+
+
+def test_an_answer_does_not_pass_over_what_was_asked_for_before_where_it_began() -> None:
+    session = Session()
+    session.resume()
+    session.receive(established(("user:u", "k:0=2", False)))
+    assert session.resume().after is None
+    joined = session.subscribe("user:u")
+    # Another client with the same cursor has confirmed more than came here.
+    (asked,) = [i for i in session.receive(established(("user:u", "k:0=5", False))) if isinstance(i, Ask)]
+    assert asked.message["after"] == "k:0=2"
+    session.receive(result("user:u", "k:0=5", ref=joined["ref"]))
+    session.receive(result("user:u", "k:0=2", ref=asked.message["ref"]))
+    assert delivered(session.receive(event(0, 3, "user:u", replay=["user:u"]))) == [(0, 3, ("user:u",))]

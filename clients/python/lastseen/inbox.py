@@ -23,6 +23,8 @@ class Inbox:
     channel: str = ""
     """Known from the first greeting on."""
     owed: bool = True
+    awaited: bool = False
+    """Whether the present connection brings them, as far as it can, and has yet to say from where."""
     coming: bool = False
     """Whether the present connection delivers them."""
     began_live: bool = False
@@ -85,7 +87,7 @@ class Inbox:
 
     def settle(self) -> None:
         """Nothing is owed: they are here, or the channel was asked for from elsewhere."""
-        self.owed = self.coming = self.began_live = False
+        self.owed = self.awaited = self.coming = self.began_live = False
         self._before = self._reached = None
         self._had.clear()
 
@@ -98,4 +100,4 @@ class Inbox:
 
     def disconnected(self) -> None:
         """The connection is gone, and what was coming has to come again."""
-        self.coming = self.began_live = False
+        self.awaited = self.coming = self.began_live = False

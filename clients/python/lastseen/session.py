@@ -99,6 +99,8 @@ class Session:
         subscription = self._subscription(channel)
         subscription.wanted = subscription.is_read = False
         subscription.start = None
+        if channel == self._inbox.channel:
+            self._inbox.awaited = False
         ref = self._questions.add(Asked(channel, "unsubscribe"))
         return {"type": "unsubscribe", "channel": channel, "ref": ref}
 
@@ -160,6 +162,7 @@ class Session:
         self.on_disconnected()
         after = None if self._inbox.owed else self._after()
         self._brought_back = after is not None
+        self._inbox.awaited = self._inbox.owed
         messages = tuple(
             self._ask(subscription)
             for subscription in self._subscriptions.values()
@@ -275,6 +278,7 @@ class Session:
             subscription.automatic = False
             subscription.take(Input.DISCONNECTED)
         self._inbox.channel = f"user:{message['user_id']}"
+        self._inbox.awaited = False
         for entry in message["subscriptions"]:
             position = Position.parse(entry["position"])
             subscription = self._subscription(entry["channel"])
@@ -325,6 +329,8 @@ class Session:
                 self._inbox.settle()
         elif asked is not None and asked.with_start:
             yield from self._apply(Input.RESULT_WITH_START, (channel,), position)
+        elif channel == self._inbox.channel and self._inbox.owed and self._questions.asks_for_start(channel):
+            pass  # what lies before where it began was asked for, and that answer is still to come
         else:
             self.epoch = self.epoch or position.epoch
             yield from self._apply(Input.RESULT_WITHOUT_START, (channel,), position)
@@ -379,7 +385,9 @@ class Session:
     def _ask(self, subscription: Subscription) -> Message:
         start: Mapping[str, object] = subscription.start or {}
         position = subscription.position(self.epoch)
-        if not start and position is not None and subscription.state is State.IDLE:
+        # Live, it may have come further than what came while away: from its position that would be passed over.
+        comes = subscription.channel == self._inbox.channel and self._inbox.awaited
+        if not start and position is not None and subscription.state is State.IDLE and not comes:
             start = {"after": position.token}
         ref = self._questions.add(Asked(subscription.channel, "subscribe", bool(start), subscription.start))
         return {"type": "subscribe", "channel": subscription.channel, "ref": ref, **start}
