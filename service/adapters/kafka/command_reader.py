@@ -47,6 +47,7 @@ class CommandReader:
                     start = await self._start(topic)
                     async with topic.tail(start) as tail:
                         self._next = dict(start)
+                        logger.info("reading commands from %s", ", ".join(f"{p}:{start[p]}" for p in sorted(start)))
                         while True:
                             batch = await tail.read()
                             backoff.reset()
