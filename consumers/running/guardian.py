@@ -23,6 +23,11 @@ def main() -> None:
     watched: set[int] = set()
     for line in sys.stdin.buffer:
         (watched.add if line.startswith(b"+") else watched.discard)(int(line[1:]))
+    if not _processes():
+        for session in watched:
+            with suppress(OSError):
+                os.killpg(session, signal.SIGKILL)
+        return
     for _ in range(TRIES):
         members = [pid for pid in _processes() if _session(pid) in watched]
         if not members:
@@ -34,6 +39,7 @@ def main() -> None:
 
 
 def _processes() -> list[int]:
+    """All of this machine; none where the system does not list them so (it is not Linux)."""
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
