@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS: Final = 1.0
 REACH_SECONDS: Final = 60.0
 """How much further back than a command's deadline a runner that starts begins to read: clocks differ."""
+LAST_WORDS_SECONDS: Final = 10.0
+"""How long, once the programs have ended, their last events may take into the log."""
 LEAVE_SECONDS: Final = 3.0
 DRAINED: Final = "runner_drained"
 
@@ -92,7 +94,6 @@ async def _hold(holder: Holder, lease: Lease, settings: Settings) -> None:
             with suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await holder.settle()
-            raise
         await _end(holder)
         raise
     logger.error("the other runners have given this one up: its programs are ended, and it begins anew")
@@ -107,7 +108,12 @@ async def _drain(holder: Holder, settings: Settings) -> None:
             async with asyncio.timeout(settings.runner_drain_seconds):
                 await holder.until_idle()
     holder.cancel(DRAINED)
-    await holder.until_idle()
+    bound = settings.interrupt_seconds + settings.terminate_seconds + LAST_WORDS_SECONDS
+    with suppress(TimeoutError):
+        async with asyncio.timeout(bound):
+            await holder.until_idle()
+            return
+    logger.error("tasks are left to the other runners to end: Kafka does not take their last events")
 
 
 async def _end(holder: Holder) -> None:

@@ -21,9 +21,11 @@ class HeldTask:
     send it again with the same id.
     """
 
-    def __init__(self, task: str, run: TaskRun, admit: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, task: str, run: TaskRun, begun: asyncio.Event, admit: Callable[[], Awaitable[None]]) -> None:
+        """`begun` is set once the program runs: until then commands wait, so that the start is told of first."""
         self.task = task
         self.run = run
+        self._begun = begun
         self._admit = admit
         self._commands: asyncio.Queue[Command] = asyncio.Queue(MOST_WAITING)
 
@@ -43,6 +45,7 @@ class HeldTask:
         logger.info("task %s has ended: %s %d", self.task, outcome.reason, outcome.exit_code)
 
     async def _apply(self) -> None:
+        await self._begun.wait()
         while True:
             command = await self._commands.get()
             try:

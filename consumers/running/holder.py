@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from lastseen.backoff import Backoff
 from lastseen.commands import Command, CommandName
@@ -18,7 +18,6 @@ from pydantic import JsonValue
 from consumers.running.admission import Admission, NotAdmitted
 from consumers.running.guard import Guard
 from consumers.running.held import HeldTask
-from consumers.running.lease import Lease
 from consumers.running.programs import Programs
 from service.adapters.kafka.sink import LogSink
 from service.domain.errors import BadRequest, Unavailable
@@ -38,8 +37,24 @@ SETTLE_SECONDS: Final = 0.5
 RUNNER_FAILED: Final = "runner_failed"
 
 
+class OwnLease(Protocol):
+    """What is asked of this incarnation's lease."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is known to be lost."""
+        ...
+
+    async def admit(self) -> None:
+        """Waits until it is certain that it is held. Raises Closed."""
+        ...
+
+
 class Holder:
-    """Holds at most `most` tasks. Use `tend` beside it: it settles claims as soon as Postgres is there."""
+    """Holds at most `most` tasks. Run `tend` beside it: it settles claims as soon as Postgres is there.
+
+    A start that finds no room waits for it, up to its deadline.
+    """
 
     def __init__(
         self,
@@ -48,7 +63,7 @@ class Holder:
         name: str,
         most: int,
         leases: Leases,
-        lease: Lease,
+        lease: OwnLease,
         admission: Admission,
         programs: Programs,
         guard: Guard,
@@ -112,6 +127,11 @@ class Holder:
             await self._leases.release(claim)
             self._unused.remove(claim)
 
+    @property
+    def unsettled(self) -> int:
+        """Claims that Postgres is still to be told of."""
+        return len(self._ended) + len(self._unused)
+
     def close(self) -> None:
         """Take no more starts, those included that wait for their turn."""
         self._takes_starts = False
@@ -154,8 +174,9 @@ class Holder:
             adapter = self._programs.adapter(start.adapter)
         except NotAdmitted as error:
             reason, program, adapter = error.reason, self._admission.refused(start), self._programs.adapter("plain")
-        except BadRequest:
-            reason, adapter = "unknown_adapter", self._programs.adapter("plain")
+        except BadRequest as error:
+            logger.warning("task %s: %s", command.task_id, error)
+            reason, adapter = error.code, self._programs.adapter("plain")
         if self._has_others():
             load = (len(self._held) + len(self._starting) - 1) / self._most
             politeness = BUSY_SECONDS * load + JITTER_SECONDS * random.random()  # noqa: S311 - not a secret
@@ -164,8 +185,10 @@ class Holder:
             return
         self._undecided.pop(command.task_id, None)
         sessions: list[int] = []
+        begun = asyncio.Event()
 
         def watch(session: int) -> None:
+            begun.set()
             sessions.append(session)
             self._guard.watch(session)
 
@@ -188,7 +211,7 @@ class Holder:
                     warn=lambda text: logger.warning("task %s: %s", command.task_id, text),
                     on_start=watch,
                 )
-                await self._hold(claim, run, sink, reason)
+                await self._hold(HeldTask(claim.task, run, begun, self._lease.admit), claim, sink, reason)
         finally:
             for session in sessions:
                 self._guard.forget(session)
@@ -222,8 +245,7 @@ class Holder:
             self._unused.append(claim)
         return False
 
-    async def _hold(self, claim: Claim, run: TaskRun, sink: LogSink, reason: str | None) -> None:
-        held = HeldTask(claim.task, run, self._lease.admit)
+    async def _hold(self, held: HeldTask, claim: Claim, sink: LogSink, reason: str | None) -> None:
         self._sinks[claim.task] = sink
         # In one step, so that no command falls between.
         self._held[claim.task] = held
@@ -232,7 +254,7 @@ class Holder:
         try:
             if reason is not None:
                 logger.info("task %s is not started: %s", claim.task, reason)
-                await run.reject(reason)
+                await held.run.reject(reason)
             else:
                 logger.info("task %s is started", claim.task)
                 await held.live()
