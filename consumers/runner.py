@@ -8,6 +8,7 @@ holds goes by its lease in Postgres, which the others watch (`service.domain.lea
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, NoReturn
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 from consumers.runner_loop import run
 from consumers.running.admission import Admission
+from consumers.running.claims import Claims
 from consumers.running.guard import Guard
 from consumers.running.holder import Holder
 from consumers.running.judge import Judge
@@ -27,7 +29,7 @@ from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.leases import PostgresLeases
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rights_loader import PostgresRights
-from service.domain.errors import Unavailable
+from service.domain.errors import LastseenError, Unavailable
 from service.ports import Leases
 from service.settings import Settings
 
@@ -49,7 +51,10 @@ async def run_tasks(settings: Settings) -> None:
     Raises Unavailable when Kafka or Postgres is away at its beginning; later it waits for them.
     """
     runner, url = uuid4().hex, settings.database_url.get_secret_value()
-    programs = programs_of(settings)
+    try:
+        programs = programs_of(settings)
+    except LastseenError as error:
+        sys.exit(f"runner: {error}")
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(
             open_log(settings.kafka, settings.topic, timeout=settings.kafka_timeout_seconds)
@@ -61,12 +66,13 @@ async def run_tasks(settings: Settings) -> None:
         await leases.begin(runner, settings.instance_id)
         stack.push_async_callback(_leave, leases, runner)
         lease = await stack.enter_async_context(Lease(url, runner, settings.runner_lease_seconds))
+        claims = Claims(leases)
         judge = Judge(leases, PostgresRights(pool, epoch.number), log, runner, settings.runner_lease_seconds)
         holder = Holder(
             runner=runner,
             name=settings.instance_id,
             most=settings.runner_tasks,
-            leases=leases,
+            claims=claims,
             lease=lease,
             admission=Admission(settings, os.environ),
             programs=programs,
@@ -81,11 +87,11 @@ async def run_tasks(settings: Settings) -> None:
             timeout=settings.kafka_timeout_seconds,
         )
         logger.info("runner %s runs tasks that match %s", runner, ", ".join(settings.allow) or "nothing")
-        async with _beside(_beat(lease), holder.tend(), judge.run(), reader.follow(holder.take)):
-            await _hold(holder, lease, settings)
+        async with _beside(_beat(lease), claims.tend(), judge.run(), reader.follow(holder.take)):
+            await _hold(holder, claims, lease, settings)
 
 
-async def _hold(holder: Holder, lease: Lease, settings: Settings) -> None:
+async def _hold(holder: Holder, claims: Claims, lease: Lease, settings: Settings) -> None:
     """Until the lease is lost, or, cancelled, until the tasks have ended."""
     try:
         await lease.lost()
@@ -93,7 +99,7 @@ async def _hold(holder: Holder, lease: Lease, settings: Settings) -> None:
         if await _ends_first(_drain(holder, settings), lease):
             with suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
-                    await holder.settle()
+                    await claims.settle()
         await _end(holder)
         raise
     logger.error("the other runners have given this one up: its programs are ended, and it begins anew")

@@ -153,10 +153,10 @@ class RunnerSite:
         assert found is not None
         return found
 
-    async def output(self, task: str) -> str:
-        """What its program has written to stdout so far."""
+    async def output(self, task: str, stream: str = "stdout") -> str:
+        """What its program has written to one stream so far."""
         told = [event["data"] for event in await self.events(task) if event["type"] == "task_output"]
-        return "".join(data["text"] for data in told if data["stream"] == "stdout")
+        return "".join(data["text"] for data in told if data["stream"] == stream)
 
     async def end(self, task: str) -> Message:
         """Its terminal event."""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from lastseen.backoff import Backoff
 from lastseen.commands import Command, CommandName
 from lastseen.errors import Closed, LastseenError
 from lastseen.task_events import NOT_EXECUTABLE, Outcome, TaskEvents
@@ -16,12 +15,14 @@ from lastseen.task_start import TaskStart
 from pydantic import JsonValue
 
 from consumers.running.admission import Admission, NotAdmitted
+from consumers.running.claims import Claims
 from consumers.running.guard import Guard
 from consumers.running.held import HeldTask
 from consumers.running.programs import Programs
 from service.adapters.kafka.sink import LogSink
-from service.domain.errors import BadRequest, Unavailable
-from service.ports import Claim, Leases
+from service.domain.errors import BadRequest
+from service.ports import Claim
+from service.running.adapters.named import adapter_named
 from service.running.task_run import TaskRun
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ BUSY_SECONDS: Final = 1.0
 JITTER_SECONDS: Final = 0.02
 REFUSING_SECONDS: Final = 1.0
 """How long one that does not allow a start waits for one that does."""
-SETTLE_SECONDS: Final = 0.5
 RUNNER_FAILED: Final = "runner_failed"
 
 
@@ -51,10 +51,7 @@ class OwnLease(Protocol):
 
 
 class Holder:
-    """Holds at most `most` tasks. Run `tend` beside it: it settles claims as soon as Postgres is there.
-
-    A start that finds no room waits for it, up to its deadline.
-    """
+    """Holds at most `most` tasks. A start that finds no room waits for it, up to its deadline."""
 
     def __init__(
         self,
@@ -62,7 +59,7 @@ class Holder:
         runner: str,
         name: str,
         most: int,
-        leases: Leases,
+        claims: Claims,
         lease: OwnLease,
         admission: Admission,
         programs: Programs,
@@ -73,7 +70,7 @@ class Holder:
         self._runner = runner
         self._name = name
         self._most = most
-        self._leases = leases
+        self._claims = claims
         self._lease = lease
         self._admission = admission
         self._programs = programs
@@ -87,8 +84,6 @@ class Holder:
         self._starting: dict[str, deque[Command]] = {}
         self._lives: set[asyncio.Task[None]] = set()
         self._undecided: dict[str, asyncio.Task[None]] = {}
-        self._ended: list[Claim] = []
-        self._unused: list[Claim] = []
         self._takes_starts = True
 
     def take(self, command: Command) -> None:
@@ -107,30 +102,6 @@ class Holder:
             life = self._undecided[task] = asyncio.create_task(self._consider(command))
             self._lives.add(life)
             life.add_done_callback(self._lives.discard)
-
-    async def tend(self) -> None:
-        """Until cancelled: tell Postgres of tasks that have ended."""
-        while True:
-            try:
-                await self.settle()
-            except Unavailable as error:
-                logger.debug("claims are settled later: %s", error)
-            await asyncio.sleep(SETTLE_SECONDS)
-
-    async def settle(self) -> None:
-        """Tell Postgres of all tasks that have ended so far. Raises HistoryUnavailable."""
-        ended, unused = list(self._ended), list(self._unused)
-        if ended:
-            await self._leases.end(ended)
-            self._ended = [claim for claim in self._ended if claim not in ended]
-        for claim in unused:
-            await self._leases.release(claim)
-            self._unused.remove(claim)
-
-    @property
-    def unsettled(self) -> int:
-        """Claims that Postgres is still to be told of."""
-        return len(self._ended) + len(self._unused)
 
     def close(self) -> None:
         """Take no more starts, those included that wait for their turn."""
@@ -171,12 +142,12 @@ class Holder:
         reason: str | None = None
         try:
             program = self._admission.admit(start)
-            adapter = self._programs.adapter(start.adapter)
+            adapter = adapter_named(start.adapter)
         except NotAdmitted as error:
-            reason, program, adapter = error.reason, self._admission.refused(start), self._programs.adapter("plain")
+            reason, program, adapter = error.reason, self._admission.refused(start), adapter_named("plain")
         except BadRequest as error:
             logger.warning("task %s: %s", command.task_id, error)
-            reason, adapter = error.code, self._programs.adapter("plain")
+            reason, adapter = error.code, adapter_named("plain")
         if self._has_others():
             load = (len(self._held) + len(self._starting) - 1) / self._most
             politeness = BUSY_SECONDS * load + JITTER_SECONDS * random.random()  # noqa: S311 - not a secret
@@ -194,7 +165,7 @@ class Holder:
 
         try:
             claim = Claim(command.task_id, self._runner, command.id, command.user_id, command.project_id)
-            if not await self._claim(claim, command):
+            if not await self._claims.make(claim, lambda: _left(command) if self._takes_starts else 0.0):
                 return
             async with self._sink() as sink:
                 events = TaskEvents(command.task_id, command.project_id, command.user_id)
@@ -225,26 +196,6 @@ class Holder:
             return False
         return True
 
-    async def _claim(self, claim: Claim, command: Command) -> bool:
-        """Whether the task is ours, and its start not late. While Postgres is away it is tried again."""
-        backoff = Backoff(base=0.05, cap=1.0)
-        uncertain = False
-        while not _is_late(command) and not self._lease.is_lost:
-            try:
-                mine = await self._leases.claim(claim)
-            except Unavailable as error:
-                logger.warning("task %s can't be claimed now: %s", claim.task, error)
-                uncertain = True
-                await asyncio.sleep(min(backoff.next(), max(_left(command), 0.0)))
-                continue
-            if mine and _is_late(command):
-                uncertain = True
-                break
-            return mine
-        if uncertain:
-            self._unused.append(claim)
-        return False
-
     async def _hold(self, held: HeldTask, claim: Claim, sink: LogSink, reason: str | None) -> None:
         self._sinks[claim.task] = sink
         # In one step, so that no command falls between.
@@ -270,7 +221,7 @@ class Holder:
             del self._held[claim.task]
             del self._sinks[claim.task]
             if not self._lease.is_lost:
-                self._ended.append(claim)
+                self._claims.end(claim)
 
 
 async def _say_failed(claim: Claim, sink: LogSink) -> None:

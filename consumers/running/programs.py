@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from service.domain.errors import BadRequest
-from service.running.adapter import Adapter, RedactorMaker, ScreenMaker
-from service.running.adapters.plain import PlainAdapter
+from service.domain.errors import LastseenError
+from service.running.adapter import RedactorMaker, ScreenMaker
 from service.running.ending import Patience
+from service.running.redacting import Redactor, compile_patterns
+from service.running.screen_snapshots import ScreenSnapshots
 from service.settings import Settings
 
 
@@ -15,15 +16,14 @@ class Programs:
 
     patience: Patience
     redact: RedactorMaker | None = None
-    screen: ScreenMaker | None = None
-
-    def adapter(self, name: str) -> Adapter:
-        """A new adapter of that name. Raises BadRequest, which names those that there are."""
-        if name != "plain":
-            raise BadRequest(f"there is no adapter {name}: there is plain", code="unknown_adapter", field="adapter")
-        return PlainAdapter()
+    screen: ScreenMaker = ScreenSnapshots
 
 
 def programs_of(settings: Settings) -> Programs:
-    """By the settings. Raises LastseenError for what can't be used of them."""
-    return Programs(Patience(settings.interrupt_seconds, settings.terminate_seconds))
+    """By the settings. Raises LastseenError for a pattern that can't be used."""
+    try:
+        patterns = compile_patterns(settings.redact)
+    except ValueError as error:
+        raise LastseenError(f"LASTSEEN_REDACT: {error}") from error
+    patience = Patience(settings.interrupt_seconds, settings.terminate_seconds)
+    return Programs(patience, (lambda: Redactor(patterns)) if patterns else None)

@@ -52,7 +52,7 @@ async def begin_heirs(site: RunnerSite, task: str) -> None:
 async def test_a_program_is_run_as_it_was_asked_for(site: RunnerSite) -> None:
     script = "import os, sys; print(os.environ, os.getcwd()); sys.exit(3)"
     (site.work_root / "sub").mkdir()
-    async with site.runner("r1", runner_tasks=2):
+    async with site.runner("r1", runner_tasks=2, redact='["s3cr[a-z]+"]'):
         command = await site.start("plain", sys.executable, "-c", script, env={"GREETING": "secret-value"}, cwd="sub")
         end = await site.end("plain")
         events = await site.events("plain")
@@ -81,6 +81,9 @@ async def test_a_program_is_run_as_it_was_asked_for(site: RunnerSite) -> None:
         assert "LASTSEEN" not in output["data"]["text"], "what the runner is told is not the program's to know"
         assert str(site.work_root.resolve() / "sub") in output["data"]["text"]
         assert (end["data"]["exit_code"], end["data"]["reason"]) == (3, "exit_code")
+        await site.start("pty", "sh", "-c", "stty size; echo s3cret", pty=True, columns=99, rows=7)
+        assert (await site.end("pty"))["type"] == "task_completed"
+        assert await site.output("pty", "pty") == "7 99\r\n******\r\n"
         # Read once more, it starts nothing; neither does another with the same task's id.
         await site.commands.append(command)
         await site.start("plain", "true")

@@ -11,6 +11,7 @@ from lastseen.task_start import TaskStart
 from pydantic_core import from_json
 
 from consumers.running.admission import Admission
+from consumers.running.claims import Claims
 from consumers.running.guard import Guard
 from consumers.running.holder import Holder
 from consumers.running.programs import Programs
@@ -44,6 +45,7 @@ class Ours:
     lease: OwnLease = field(default_factory=OwnLease)
     has_others: bool = False
     holder: Holder = field(init=False)
+    claims: Claims = field(init=False)
 
     async def events(self, task: str) -> list[Message]:
         found = []
@@ -70,11 +72,12 @@ async def holding(most: int = 4, leases: MemoryLeases | None = None, runner: str
     ours = Ours(leases or MemoryLeases())
     await ours.leases.begin(runner, runner)
     async with Guard() as guard:
+        ours.claims = Claims(ours.leases)
         ours.holder = Holder(
             runner=runner,
             name=runner,
             most=most,
-            leases=ours.leases,
+            claims=ours.claims,
             lease=ours.lease,
             admission=Admission(Settings(allow=("sh *", "true")), {"PATH": "/usr/bin:/bin"}),
             programs=Programs(Patience(0.2, 0.2)),
@@ -82,7 +85,7 @@ async def holding(most: int = 4, leases: MemoryLeases | None = None, runner: str
             sink=lambda: LogSink(ours.log, 200_000, ours.lease.admit),
             has_others=lambda: ours.has_others,
         )
-        tending = asyncio.create_task(ours.holder.tend())
+        tending = asyncio.create_task(ours.claims.tend())
         yield ours
         ours.lease.is_lost = True
         ours.holder.lose()
@@ -121,7 +124,7 @@ async def test_a_start_is_run_once_however_often_it_comes() -> None:
             ("bob", "rejected", "id_in_use"),
         ]
         # Ended, it stays claimed.
-        await until(lambda: not ours.holder.unsettled, what="the claim being settled")
+        await until(lambda: not ours.claims.unsettled, what="the claim being settled")
         ours.holder.take(first)
         await ours.holder.until_idle()
         assert (await ours.types("t")).count("task_started") == 1
@@ -167,7 +170,7 @@ async def test_while_postgres_is_away_nothing_starts_and_nothing_is_forgotten() 
         await until(has(ours, "patient", "task_completed"), what="the one that waited")
         assert await ours.types("late") == []
         # It may have been claimed without an answer: that is taken back.
-        await until(lambda: not ours.holder.unsettled, what="all claims being settled")
+        await until(lambda: not ours.claims.unsettled, what="all claims being settled")
         await ours.leases.begin("b", "b")
         assert await ours.leases.claim(Claim("late", "b", "s2", "ann"))
 
