@@ -31,6 +31,21 @@ class Adapter(Protocol):
         """What to run; it may add the flags that it needs."""
         ...
 
+    @property
+    def needs_input(self) -> bool:
+        """Whether stdin is to be a pipe that stays open, whatever the start said."""
+        ...
+
+    @property
+    def opening(self) -> bytes:
+        """What is written to the program first, before any `task_input`; asked once, after `command`."""
+        ...
+
+    @property
+    def input_ends(self) -> bool:
+        """Whether nothing more is to be written: stdin is closed then. Asked after output."""
+        ...
+
     def output(self, chunk: Chunk) -> Sequence[Published]:
         """What to publish of the next chunk of a stream. Every byte comes out once, in order, sooner or later."""
         ...

@@ -14,6 +14,21 @@ class PlainAdapter:
         """As it is."""
         return argv
 
+    @property
+    def needs_input(self) -> bool:
+        """As the start says."""
+        return False
+
+    @property
+    def opening(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    @property
+    def input_ends(self) -> bool:
+        """Never by itself."""
+        return False
+
     def output(self, chunk: Chunk) -> Sequence[Published]:
         """The chunk."""
         return ((chunk, {}),)
