@@ -12,8 +12,9 @@ from lastseen.commands import Command
 from service.domain.commands import TASK_ENDED, State
 from service.running.readiness import until_writable
 
-MOST_WAITING: Final = 64
-"""Inputs of at most 32 KiB each that wait for the program to read. Another is rejected with NO_ROOM."""
+MOST_WAITING: Final = 1_000
+MOST_BYTES: Final = 2 * 1024 * 1024
+"""Inputs, and their bytes, that wait for the program to read. Another is rejected with NO_ROOM."""
 NO_INPUT: Final = "no_input"
 NO_ROOM: Final = "no_room"
 WRITE_FAILED: Final = "write_failed"
@@ -47,6 +48,7 @@ class InputWriter:
         self._settle = settle
         self._close = close
         self._waiting: deque[_Input] = deque()
+        self._bytes = 0
         self._more = asyncio.Event()
         self._wake: asyncio.Future[None] | None = None
         self._ends = False
@@ -57,11 +59,13 @@ class InputWriter:
         """Why another command can't be taken on."""
         if self._ends:
             return NO_INPUT
-        return NO_ROOM if len(self._waiting) >= MOST_WAITING else None
+        is_full = len(self._waiting) >= MOST_WAITING or self._bytes >= MOST_BYTES
+        return NO_ROOM if is_full else None
 
     def add(self, data: bytes, command: Command | None = None, deadline: float | None = None) -> None:
         """Write this behind what waits; not once the loop's time is past `deadline` and none of it is written."""
         self._waiting.append(_Input(command, data, deadline))
+        self._bytes += len(data)
         self._more.set()
 
     def end(self) -> None:
@@ -85,7 +89,7 @@ class InputWriter:
             if result is None:
                 return
             # In one step with the last byte: what is left then was not written.
-            self._waiting.popleft()
+            self._bytes -= len(self._waiting.popleft().data)
             if input_.command is not None:
                 await self._settle(input_.command, *result)
 

@@ -231,6 +231,7 @@ class TaskRun:
             self._take(Input.STARTED)
             await self._teller.say(*self._status_events({"pid": process.pid}))
             returncode = await process.wait()
+            self._stop_writing()
             self._take(Input.LEFT_HEIRS if process.has_session and process.is_alive else Input.EXITED)
             await outlive(process, pumps, began)
         finally:
@@ -245,8 +246,7 @@ class TaskRun:
         for stream in process.streams:
             stream.cut()
         await asyncio.wait(pumps)
-        if self._writer is not None and writing is not None:
-            self._writer.stop()
+        if writing is not None:
             await writing
         return returncode
 
@@ -292,9 +292,14 @@ class TaskRun:
     def _end_group(self) -> None:
         assert self._tasks is not None
         assert self._process is not None
+        self._stop_writing()
         if self._ending is None:
             self._ending = self._tasks.create_task(end(self._process, self._patience))
             self._ending_began.set()
+
+    def _stop_writing(self) -> None:
+        if self._writer is not None:
+            self._writer.stop()
 
     def _time_up(self) -> None:
         if self._take(Input.TIME_UP).action is Action.END_GROUP:
@@ -337,6 +342,7 @@ class TaskRun:
             return
         left = (command.deadline - self._now()).total_seconds()
         self._writer.add(data, command, asyncio.get_running_loop().time() + left)
+        await asyncio.sleep(0)  # many at once must not fill the room before the first of them is written
 
     async def _repeat(self, command: Command, known: Known) -> None:
         """It has come before, or another with its id has."""
