@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lastseen.channels import ID_PATTERN
-from lastseen.commands import MAX_CONFIRMATION_ID, CommandName
+from lastseen.commands import MAX_CONFIRMATION_ID, TO_RUNNING_TASKS, CommandName
 from lastseen.envelope import TYPE_PATTERN
 from lastseen.names import Category
 
@@ -193,7 +193,7 @@ SERVER_MESSAGES: Final[Mapping[str, Described]] = {
         expires_at=TIME,
     ),
     "token_expiring": _told("token_expiring", "The token ends soon: send `authenticate`.", expires_at=TIME),
-    **{RESULT_TYPES[command]: _result(command) for command in CommandName},
+    **{RESULT_TYPES[command]: _result(command) for command in TO_RUNNING_TASKS},
     "error": _told(
         "error",
         "A request failed; the connection stays.",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from lastseen.commands import CommandName
+from lastseen.commands import TO_RUNNING_TASKS
 from lastseen.envelope import Event
 from lastseen.record import encode
 
@@ -40,7 +40,7 @@ MANY = 1_000_000
 NOW = 1_800_000_000
 ANN = Identity("ann", "", frozenset(), frozenset(), 2**40)
 UNASKED = {"caught_up", "fell_behind", "gap", "ping", "unsubscribed", "token_expiring"}
-COMMANDS = {name.value for name in CommandName}
+COMMANDS = {name.value for name in TO_RUNNING_TASKS}
 OF_THE_START = {"invalid_position", "invalid_time", "invalid_last", "two_starts", "too_many_channels"}
 """Codes of what is wrong with where a subscription is to begin."""
 TYPES = ["ping", "pong", "subscribe", "unsubscribe", "ack", "presence", "authenticate", *COMMANDS]

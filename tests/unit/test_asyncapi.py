@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lastseen.commands import CommandName
+from lastseen.commands import TO_RUNNING_TASKS
 
 from service.domain import messages
 from service.domain.command_requests import RESULT_TYPES, command_result
@@ -81,7 +81,7 @@ def built() -> Iterator[Message]:
     yield messages.authentication_result(0, None)
     yield messages.presence_result("task:t", [], ["n2"], None)
     yield messages.error("m", "code", 0, ref=1, channel="c", retry_after=1.0)
-    for command in CommandName:
+    for command in TO_RUNNING_TASKS:
         for state in State:
             yield command_result(CommandResult("i", command, "t", state), None)
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lastseen.channels import ID_PATTERN
-from lastseen.commands import MAX_INPUT_BYTES, Command, CommandName, UnreadableCommand, decode, encode
+from lastseen.commands import (
+    MAX_INPUT_BYTES,
+    TO_RUNNING_TASKS,
+    Command,
+    CommandName,
+    UnreadableCommand,
+    decode,
+    encode,
+)
 from pydantic import JsonValue
 
 from service.domain.command_requests import RESULT_TYPES, CommandRequest, command_result, parser
@@ -71,7 +79,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(list(CommandName)), st.dictionaries(st.text(max_size=5), JSON), st.data())
+@given(st.sampled_from(TO_RUNNING_TASKS), st.dictionaries(st.text(max_size=5), JSON), st.data())
 def test_any_members_are_read_or_refused(name: CommandName, more: dict[str, JsonValue], data: st.DataObject) -> None:
     fields = dict(more)
     for member in ("task_id", "input", "id", "confirmation_id", "approved"):
@@ -128,9 +136,10 @@ GOOD = encode(
         (GOOD.value, (("v", b"2"),), "record version b'2'"),
         (None, GOOD.headers, "no value"),
         (b"{", GOOD.headers, "command: Invalid JSON"),
-        (GOOD.value.replace(b"task_cancel", b"task_dance"), GOOD.headers, "command: Input should be 'task_input'"),
+        (GOOD.value.replace(b"task_cancel", b"task_dance"), GOOD.headers, "command: Input should be 'task_start'"),
         (GOOD.value.replace(b"task_cancel", b"task_input"), GOOD.headers, "task_input needs data.input"),
         (GOOD.value.replace(b"task_cancel", b"task_confirm"), GOOD.headers, "task_confirm needs data.confirmation_id"),
+        (GOOD.value.replace(b"task_cancel", b"task_start"), GOOD.headers, "task_start: data.command: Field required"),
         (GOOD.value.replace(b'"task_id":"t"', b'"task_id":"no id"'), GOOD.headers, "task_id: String should match"),
     ],
 )
@@ -142,7 +151,7 @@ def test_a_runner_is_told_what_is_no_command(
 
 
 def test_each_command_has_its_answer() -> None:
-    assert set(RESULT_TYPES) == set(CommandName)
+    assert set(RESULT_TYPES) == set(TO_RUNNING_TASKS)
     applied = CommandResult("a", CommandName.INPUT, "t", State.APPLIED)
     assert command_result(applied, "r") == {
         "type": "input_result",

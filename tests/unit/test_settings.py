@@ -110,6 +110,10 @@ WRONG = [
     ("LASTSEEN_LOOK_BACK", "x", "LASTSEEN_LOOK_BACK: Input should be a valid integer"),
     ("LASTSEEN_PARTITIONS", "0", "LASTSEEN_PARTITIONS: Input should be greater than or equal to 1"),
     ("LASTSEEN_KAFKA", "foo:bar", "LASTSEEN_KAFKA: Kafka's address has to look like host:9092"),
+    ("LASTSEEN_ALLOW", "git log *", 'LASTSEEN_ALLOW: has to look like ["git log *", …], a JSON array of texts'),
+    ("LASTSEEN_REDACT", '["a", 1]', "LASTSEEN_REDACT: has to look like"),
+    ("LASTSEEN_WORK_ROOT", "work", "LASTSEEN_WORK_ROOT: has to be an absolute path"),
+    ("LASTSEEN_RUNNER_DRAIN", "later", "LASTSEEN_RUNNER_DRAIN: Input should be 'finish' or 'cancel'"),
     ("LASTSEEN_DATABASE_URL", "postgresql://x:hidden@h:abc/z", "LASTSEEN_DATABASE_URL: the database"),
 ]
 
@@ -133,7 +137,7 @@ def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(said in str(error.value) for _, _, said in WRONG)
 
 
-@pytest.mark.parametrize("module", ["service.main", "consumers.log_writer"])
+@pytest.mark.parametrize("module", ["service.main", "consumers.log_writer", "consumers.runner"])
 def test_a_process_says_so_and_ends(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setenv("LASTSEEN_LOOK_BACK", "x")
     done = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, timeout=60, check=False)

@@ -1,7 +1,8 @@
-"""The command: what somebody wants done to a running task, and its record in the Kafka topic `commands`.
+"""The command: a task that somebody wants started, or what is to be done to a running one, and its record.
 
-The key is the task's id, so the commands of a task have one order. Headers as an event's: `v`, `id`, `type`
-(the command's name), so that a reader may pass over what it does not know without reading the value.
+They are in the Kafka topic `commands`. The key is the task's id, so the commands of a task have one order. Headers as
+an event's: `v`, `id`, `type` (the command's name), so that a reader may pass over what it does not know without
+reading the value.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic_core import PydanticCustomError
 
 from lastseen.envelope import Id, Timestamp
+from lastseen.field_errors import field_errors
 from lastseen.record import HEADER_ID, HEADER_TYPE, HEADER_VERSION, VERSION, NewRecord
+from lastseen.task_start import TaskStart
 
 MAX_INPUT_BYTES: Final = 32 * 1024
 """The longest input, in bytes of UTF-8: longer text goes in several commands."""
@@ -21,13 +24,24 @@ MAX_CONFIRMATION_ID: Final = 256
 
 
 class CommandName(StrEnum):
-    """What may be asked of a running task."""
+    """What may be asked of whoever runs tasks."""
 
+    START = "task_start"
     INPUT = "task_input"
     CANCEL = "task_cancel"
     PAUSE = "task_pause"
     RESUME = "task_resume"
     CONFIRM = "task_confirm"
+
+
+TO_RUNNING_TASKS: Final = (
+    CommandName.INPUT,
+    CommandName.CANCEL,
+    CommandName.PAUSE,
+    CommandName.RESUME,
+    CommandName.CONFIRM,
+)
+"""What is done to a task that runs, by whoever holds it: all but the start."""
 
 
 class UnreadableCommand(ValueError):
@@ -38,8 +52,8 @@ class Command(BaseModel):
     """One command. Whoever applies it applies an `id` once per task and user, and none after its `deadline`.
 
     `user_id` and `role` say who sent it; that the sender may was checked. `node` names the node that took it.
-    `data`: `input` (text) for `task_input`; `confirmation_id` (text) and `approved` (bool) for `task_confirm`;
-    empty for the others. Fields that a later minor version adds are ignored.
+    `data`: a TaskStart's for `task_start`; `input` (text) for `task_input`; `confirmation_id` (text) and `approved`
+    (bool) for `task_confirm`; empty for the others. Fields that a later minor version adds are ignored.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -57,6 +71,17 @@ class Command(BaseModel):
     @model_validator(mode="after")
     def _check_data(self) -> "Command":
         match self.command:
+            case CommandName.START:
+                try:
+                    TaskStart.model_validate(self.data)
+                except ValidationError as error:
+                    first = field_errors(error)[0]
+                    raise PydanticCustomError(
+                        "command",
+                        "task_start: data.{field}: {detail}",
+                        {"field": first.field, "detail": first.detail},
+                    ) from error
+                return self
             case CommandName.INPUT if not isinstance(self.data.get("input"), str):
                 raise PydanticCustomError("command", "task_input needs data.input, a text")
             case CommandName.CONFIRM if not (

@@ -1,4 +1,4 @@
-"""What is wrong with an event, field by field, in words that say what would be right."""
+"""What is wrong with an event or a start, field by field, in words that say what would be right."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from lastseen.channels import ID_PATTERN
 from lastseen.envelope import TYPE_PATTERN
+from lastseen.task_start import ADAPTER_PATTERN, ENV_NAME_PATTERN
 
 
 class FieldError(NamedTuple):
@@ -23,11 +24,13 @@ _MISSING = {
 _PATTERNS = {
     ID_PATTERN: "must be 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = ~ | -",
     TYPE_PATTERN: "must be a lower-case letter and then up to 63 of a-z 0-9 _",
+    ENV_NAME_PATTERN: "must be the name of an environment variable: up to 128 of A-Z a-z 0-9 _, no digit first",
+    ADAPTER_PATTERN: "must be a lower-case letter and then up to 63 of a-z 0-9 _ -",
 }
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """All that `Event.model_validate` found."""
+    """All that validating a model found, most of all an Event."""
     return [
         _field_error(detail["type"], detail["loc"], detail["msg"], detail.get("ctx", {}))
         for detail in error.errors(include_url=False, include_input=False)
@@ -45,6 +48,8 @@ def _field_error(code: str, location: tuple[int | str, ...], message: str, conte
             return FieldError(field, "is no field of an event, or one that the service itself sets", code)
         case "string_pattern_mismatch":
             return FieldError(field, _PATTERNS.get(str(context["pattern"]), message), code)
+        case "tuple_type":
+            return FieldError(field, "must be an array", code)
         case "model_type":
             return FieldError("", "an event is a JSON object", code)
         case _:

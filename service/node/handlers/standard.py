@@ -1,6 +1,6 @@
 """The message types of the protocol."""
 
-from lastseen.commands import CommandName
+from lastseen.commands import TO_RUNNING_TASKS
 
 from service.domain import requests
 from service.domain.command_requests import parser
@@ -22,6 +22,6 @@ def standard_handlers() -> Handlers:
             "ack": Handler(requests.parse_ack, ack),
             "presence": Handler(requests.parse_presence, presence),
             "authenticate": Handler(requests.parse_authenticate, authenticate),
-            **{command.value: Handler(parser(command), commands.act) for command in CommandName},
+            **{command.value: Handler(parser(command), commands.act) for command in TO_RUNNING_TASKS},
         }
     )
