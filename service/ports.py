@@ -246,6 +246,10 @@ class Access(Protocol):
         """Whether `identity` may send commands to the task; as final as `judge`."""
         ...
 
+    async def may_start(self, identity: Identity, project_id: str) -> Verdict:
+        """Whether `identity` may start tasks in the project; as final as `judge`."""
+        ...
+
     def still_may(self, identity: Identity, name: str) -> bool:
         """Whether a channel that was granted may still be read, by what is known here at this moment."""
         ...

@@ -119,13 +119,13 @@ async def read_task(request: Request, task_id: Annotated[str, _id("task", "build
     """A task as of a position."""
     node: Node = request.app.state.node
     identity = await identify(request)
-    await _check_right(node, identity, f"task:{task_id}")
+    await check_right(node, identity, f"task:{task_id}")
     try:
         found = await node.services.states.task(task_id)
     except Unavailable as error:
         raise unavailable(error) from error
     # It may have ended while the state was read.
-    await _check_right(node, identity, f"task:{task_id}")
+    await check_right(node, identity, f"task:{task_id}")
     if found is None:
         raise Problem(404, f"the log has no event of a task {task_id}", code="not_found")
     return JSONResponse(_task(found))
@@ -145,19 +145,19 @@ async def read_project(request: Request, project_id: Annotated[str, _id("project
     """A project as of a position."""
     node: Node = request.app.state.node
     identity = await identify(request)
-    await _check_right(node, identity, f"project:{project_id}")
+    await check_right(node, identity, f"project:{project_id}")
     try:
         found = await node.services.states.project(project_id)
     except Unavailable as error:
         raise unavailable(error) from error
     # It may have ended while the state was read.
-    await _check_right(node, identity, f"project:{project_id}")
+    await check_right(node, identity, f"project:{project_id}")
     if found is None:
         raise Problem(404, f"nothing in the log has begun a project {project_id}", code="not_found")
     return JSONResponse(_project(found))
 
 
-async def _check_right(node: Node, identity: Identity, channel: str) -> None:
+async def check_right(node: Node, identity: Identity, channel: str) -> None:
     """Raises Problem: what must not be read and what there is not look the same to whoever may not read all."""
     verdict = (await node.services.access.judge(identity, [channel]))[channel]
     if isinstance(verdict, Unavailable):
