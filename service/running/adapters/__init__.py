@@ -1,0 +1,1 @@
+"""What Lastseen knows of particular programs, one file each."""
