@@ -42,6 +42,7 @@ from service.node.sources import Sources
 from service.node.starts import Start as StreamStart
 from service.node.states import States
 from service.node.tail import Start, Tail, find_start
+from service.node.task_screens import TaskScreens
 from service.node.task_starter import TaskStarter
 from service.ports import Epoch
 from service.settings import Settings
@@ -106,7 +107,10 @@ class Node:
             replay_frames=ReplayFrames(_REPLAY_FRAMES_BYTES),
             pace=Pace(_AT_ONCE),
             history=past,
-            states=States(rights, access, head, window, past, epoch, settings.settle_seconds),
+            states=States(
+                *(rights, access, head, window, past, TaskScreens(past, outside.screens), epoch),
+                settle_seconds=settings.settle_seconds,
+            ),
             access=access,
             rights=rights,
             cursors=cursors,
