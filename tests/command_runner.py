@@ -25,6 +25,8 @@ class Runner:
     read: list[Command] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)
     started: dict[str, Command] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+    """Tasks of which all has been said that is said at a start."""
     _said: dict[tuple[str, str, str], Message] = field(default_factory=dict)
     _content: dict[tuple[str, str, str], object] = field(default_factory=dict)
     works: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,6 +73,7 @@ class Runner:
             else:
                 running = {"status": "running", "previous": "pending"}
                 await self.node.publish({"type": "task_status_change", **task, "data": running})
+            self.begun.add(command.task_id)
 
     @staticmethod
     def _said_of_start(program: str) -> Message:

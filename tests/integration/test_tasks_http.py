@@ -7,9 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from lastseen.client import Client
+from lastseen.errors import AccessDenied, BadRequest
 
 from tests.command_runner import Runner, reading_commands
 from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, started, token
+from tests.up_process import lastseen
 from tests.waiting import until
 
 DEADLINE = 1.5
@@ -195,6 +198,48 @@ async def test_commands_say_what_became_of_them(nodes: Nodes, runner: Runner) ->
     runner.works.set()
     expired = problem(await waiting, 409, "expired")
     assert [expired[name] for name in told] == ["task_pause", False, "expired", "deadline"]
+
+
+async def test_a_start_from_the_client_and_the_terminal(nodes: Nodes, runner: Runner) -> None:
+    one, two = nodes
+    client = Client(one.url, ANN)
+    begun = await client.start("shop", ["make"], pty=(100, 30), env={"A": "b"}, task="mine", command_id="s")
+    assert (begun.task, begun.id, begun.state) == ("mine", "s", "applied")
+    assert await client.start("shop", ["make"], pty=(100, 30), env={"A": "b"}, task="mine", command_id="s") == begun
+    data = runner.started["mine"].data
+    assert (data["columns"], data["rows"], data["env"], data["pty"]) == (100, 30, {"A": "b"}, True)
+    with pytest.raises(BadRequest, match="there is a task mine already") as in_use:
+        await client.start("shop", ["make"], task="mine")
+    assert in_use.value.code == "task_id_in_use"
+    with pytest.raises(AccessDenied, match="allow-list has no such command"):
+        await client.start("shop", ["refused"])
+    with pytest.raises(BadRequest, match=r"^command\.0: the first argument is the program"):
+        await client.start("shop", [""])
+    options = ("--url", two.url, "--token", BOB, "--project", "shop")
+    program = ("--env", "A=b", "--cwd", "/src", "--timeout", "9", "--input", "--", "make", "--pty")
+    assert await lastseen("start", "--task", "typed", *options, *program) == (0, "typed\n", "")
+    expected = {"command": ["make", "--pty"], "env": {"A": "b"}, "cwd": "/src", "timeout_seconds": 9, "input": True}
+    assert expected.items() <= runner.started["typed"].data.items()
+    status, out, err = await lastseen("start", *options, "refused")
+    assert (status, out) == (1, "")
+    assert err == "Error: the runner's allow-list has no such command\n"
+    status, out, err = await lastseen("start", "--task", "t9", "--id", "s9", *options, "silence")
+    assert (status, out, err) == (1, "", "task t9 was not started: no runner has taken it (start s9)\n")
+    status, _, err = await lastseen("start", *options[:4], "make", LASTSEEN_PROJECT="")
+    assert (status, "--project P" in err) == (2, True)
+
+    async def end() -> None:
+        await until(lambda: "followed" in runner.begun, what="the start")
+        for type_, data in (
+            ("task_output", {"stream": "stdout", "offset": 0, "bytes": 3, "text": "hi\n"}),
+            ("task_completed", {"exit_code": 0}),
+        ):
+            await one.publish({"type": type_, "task_id": "followed", "project_id": "shop", "data": data})
+
+    ending = asyncio.create_task(end())
+    status, out, _ = await lastseen("start", "--task", "followed", "--follow", *options, "make")
+    await ending
+    assert (status, out) == (0, "followed\nhi\n")
 
 
 async def test_who_may_not_command_and_what_is_wrong(nodes: Nodes, runner: Runner) -> None:
