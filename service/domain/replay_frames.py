@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from pydantic_core import to_json
 
 from service.domain.frames import replay_frame, text_frame
 from service.domain.records import Record, Unusable
 from service.domain.subscriptions import CatchUp
+from service.domain.window import Part
 
+_offset = attrgetter("offset")
 _partition_of = attrgetter("partition")
 _MOST_KEYS: Final = 4_096
 _PIECE: Final = 64
@@ -18,7 +20,8 @@ _PIECE: Final = 64
 Contradicts = Callable[[Record], bool]
 _Names = frozenset[tuple[str, ...]]
 _Counting = Mapping[tuple[str, ...], tuple[str, ...]]
-_Key = tuple[int, int, int, int, _Names, frozenset[int]] | tuple[int, int, int, int, str]
+_FRAME_OVERHEAD: Final = 150
+"""Bytes that a frame costs beside its own, where it can be found by its offset."""
 
 
 class ReplayFrames:
@@ -29,42 +32,64 @@ class ReplayFrames:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self.kept_bytes = 0
+        self._joined: _Kept[_Joined] = _Kept(max_bytes // 2)
+        self._framed: _Kept[_Framed] = _Kept(max_bytes // 2)
+
+    @property
+    def kept_bytes(self) -> int:
         """At most `max_bytes`."""
-        self._kept: dict[_Key, bytes | None] = {}
-        """None for what was asked for once."""
+        return self._joined.bytes + self._framed.bytes
+
+    def join_parts(self, group: CatchUp, parts: Sequence[Part]) -> bytes | None:
+        """The frames, in order, for records of one partition that are given by channels of the catch-up.
+
+        None where they have to be looked at one by one: a task's, whose start they may contradict, those that expire or
+        can't be used. What many ask for is not looked at again.
+        """
+        if group.offline is not None or not group.has_begun_before(min((r[0] for _, r in parts), key=_offset)):
+            return None
+        pieces: list[_Framed] = []
+        for channel, records in parts:
+            if channel.startswith("task:"):
+                return None
+            for at in range(0, len(records), _PIECE):
+                piece = self._piece_of(channel, records[at : at + _PIECE])
+                if piece is None:
+                    return None
+                pieces.append(piece)
+        if len(pieces) == 1:
+            return pieces[0].joined
+        if len(parts) == 1:
+            return b"".join([piece.joined for piece in pieces])
+        frames: dict[int, bytes] = {}
+        shared: set[int] = set()
+        for piece in pieces:
+            shared.update(frames.keys() & piece.frames.keys())
+            frames.update(piece.frames)
+        if shared:
+            # One event, however many of the channels carry it.
+            several = {record.offset: record for _, records in parts for record in records if record.offset in shared}
+            frames |= {at: replay_frame(record, group.of(record.channels)) for at, record in several.items()}
+        return b"".join([frames[offset] for offset in sorted(frames)])
+
+    def _piece_of(self, channel: str, records: Sequence[Record]) -> "_Framed | None":
+        """The frames of at most `_PIECE` records for one channel; None where they have to be looked at."""
+        first, last = records[0], records[-1]
+        key = (first.partition, first.offset, last.offset, len(records), channel)
+        kept = self._framed.find(key)
+        if kept is not None:
+            return kept
+        if any(record.ttl is not None or isinstance(record, Unusable) for record in records):
+            return None
+        middle = b',"replay":%b,"partition":%d,"offset":' % (to_json([channel]), first.partition)
+        made = _Framed({one.offset: text_frame(b"%b%b%d}" % (one.value[:-1], middle, one.offset)) for one in records})
+        self._framed.keep(key, made)
+        return made
 
     def join(self, group: CatchUp, records: Sequence[Record], now_ms: int, contradicts: Contradicts) -> bytes:
         """The frames of those records, ascending within each partition, that count for the catch-up."""
         parts = [self._of_one(group, list(part), now_ms, contradicts) for _, part in groupby(records, _partition_of)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def join_sole(self, group: CatchUp, records: Sequence[Record], channel: str) -> bytes | None:
-        """The same for records of one partition that are of one channel of the catch-up, and of no other of its own.
-
-        None where they have to be looked at one by one: a task's, whose start they may contradict, those that expire or
-        can't be used. What many ask for is not looked at again.
-        """
-        if group.offline is not None or channel.startswith("task:") or not group.has_begun_before(records[0]):
-            return None
-        pieces = []
-        for at in range(0, len(records), _PIECE):
-            piece = records[at : at + _PIECE]
-            first, last = piece[0], piece[-1]
-            key = (first.partition, first.offset, last.offset, len(piece), channel)
-            kept = self._kept.pop(key, b"")
-            if kept:
-                self._kept[key] = kept
-                pieces.append(kept)
-                continue
-            if any(record.ttl is not None or isinstance(record, Unusable) for record in piece):
-                return None
-            middle = b',"replay":%b,"partition":%d,"offset":' % (to_json([channel]), first.partition)
-            frames = b"".join([text_frame(b"%b%b%d}" % (one.value[:-1], middle, one.offset)) for one in piece])
-            self._keep(key, None if kept is not None else frames)
-            pieces.append(frames)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _of_one(self, group: CatchUp, records: Sequence[Record], now_ms: int, contradicts: Contradicts) -> bytes:
         """Those of one partition."""
@@ -92,20 +117,82 @@ class ReplayFrames:
     def _piece(self, records: Sequence[Record], counting: _Counting, names: _Names, strays: frozenset[int]) -> bytes:
         first, last = records[0], records[-1]
         key = (first.partition, first.offset, last.offset, len(records), names, strays)
-        kept = self._kept.pop(key, b"")
-        if kept:
-            self._kept[key] = kept
-            return kept
-        frames = _join(records, counting, strays)
-        self._keep(key, None if kept is not None else frames)
-        return frames
+        kept = self._joined.find(key)
+        if kept is not None:
+            return kept.joined
+        made = _Joined(_join(records, counting, strays))
+        self._joined.keep(key, made)
+        return made.joined
 
-    def _keep(self, key: _Key, frames: bytes | None) -> None:
-        self._kept[key] = frames
-        self.kept_bytes += len(frames or b"")
-        while self.kept_bytes > self._max_bytes or len(self._kept) > _MOST_KEYS:
-            oldest = self._kept.pop(next(iter(self._kept)))
-            self.kept_bytes -= len(oldest or b"")
+
+class _Joined:
+    """Joined frames."""
+
+    __slots__ = ("joined",)
+
+    def __init__(self, joined: bytes) -> None:
+        self.joined = joined
+
+    def settle(self) -> int:
+        """Bytes that it takes."""
+        return len(self.joined)
+
+
+class _Framed:
+    """Frames by their offsets, which ascend: alone they are sent joined, else those of other channels come between."""
+
+    __slots__ = ("_joined", "frames")
+
+    def __init__(self, frames: dict[int, bytes]) -> None:
+        self.frames = frames
+        self._joined: bytes | None = None
+
+    @property
+    def joined(self) -> bytes:
+        """All of them."""
+        return b"".join(self.frames.values()) if self._joined is None else self._joined
+
+    def settle(self) -> int:
+        """Join them for good; bytes that it takes."""
+        self._joined = self.joined
+        return 2 * len(self._joined) + _FRAME_OVERHEAD * len(self.frames)
+
+
+class _Keepable(Protocol):
+    def settle(self) -> int:
+        """It is kept from here on: make it ready; bytes that it takes."""
+        ...
+
+
+K = TypeVar("K", bound=_Keepable)
+
+
+class _Kept(Generic[K]):
+    """Keeps what is asked for a second time, and forgets in the order of the last use."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.bytes = 0
+        self._kept: dict[object, tuple[K | None, int]] = {}
+        """With its bytes; None for what was asked for once."""
+
+    def find(self, key: object) -> K | None:
+        """What is kept under a key, which is its last use."""
+        kept = self._kept.get(key)
+        if kept is None or kept[0] is None:
+            return None
+        del self._kept[key]
+        self._kept[key] = kept
+        return kept[0]
+
+    def keep(self, key: object, made: K) -> None:
+        """It has been asked for, and was not found."""
+        is_known = self._kept.pop(key, None) is not None
+        size = made.settle() if is_known else 0
+        self._kept[key] = (made if is_known else None, size)
+        self.bytes += size
+        while self.bytes > self._max_bytes or len(self._kept) > _MOST_KEYS:
+            self.bytes -= self._kept.pop(next(iter(self._kept)))[1]
 
 
 def _join(records: Sequence[Record], counting: _Counting, strays: frozenset[int]) -> bytes:

@@ -4,6 +4,7 @@ Void records are not put in. What the window holds of a partition is everything 
 records leave it in the order in which they came, whatever their partition.
 """
 
+from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,27 +13,59 @@ from typing import NamedTuple
 
 from service.domain.records import Record
 
-_RECORD_OVERHEAD = 400
+_RECORD_OVERHEAD = 450
 """Bytes that a record costs beside its value: itself, its id, its places in the indexes."""
+
+Part = tuple[str, Sequence[Record]]
+"""A channel and records of it, ascending."""
 
 
 class WindowPage(NamedTuple):
-    """Matching records of one partition, in order, and the offset up to which they are all there are."""
+    """Matching records of one partition, by channel, and the offset up to which they are all there are.
+
+    A record of several channels is in the part of each; no part is empty.
+    """
+
+    parts: Sequence[Part]
+    served: int
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """All of them, each once, in order."""
+        return merged([records for _, records in self.parts])
+
+
+class WindowPageBack(NamedTuple):
+    """Matching records of one partition, descending, and the offset from which on they are all there are."""
 
     records: Sequence[Record]
     served: int
-    sole: str | None = None
-    """The channel whose records they are, where no other of those asked for has any."""
+
+
+def merged(parts: Sequence[Sequence[Record]]) -> Sequence[Record]:
+    """Records of one partition in order, each once, out of parts that ascend."""
+    if len(parts) == 1:
+        return parts[0]
+    together = sorted((record for part in parts for record in part), key=_offset)
+    return [one for one, before in zip(together, (None, *together), strict=False) if one is not before]
 
 
 class _Run:
-    """A list that gives up its front cheaply and can be searched by offset."""
+    """Records of a channel: a list that gives up its front cheaply, can be searched by offset, and knows sizes."""
 
-    __slots__ = ("items", "start")
+    __slots__ = ("ends", "items", "offsets", "start")
 
     def __init__(self) -> None:
         self.items: list[Record] = []
+        self.offsets = array("q")
+        self.ends = array("q")
+        """Bytes of values up to each record, it included, counted from anywhere."""
         self.start = 0
+
+    def append(self, record: Record) -> None:
+        self.ends.append((self.ends[-1] if self.ends else 0) + len(record.value))
+        self.offsets.append(record.offset)
+        self.items.append(record)
 
     def drop_first(self) -> bool:
         """Drop the first; whether none is left."""
@@ -40,17 +73,21 @@ class _Run:
         if self.start == len(self.items):
             return True
         if self.start > 64 and self.start * 2 > len(self.items):
-            del self.items[: self.start]
+            del self.items[: self.start], self.offsets[: self.start], self.ends[: self.start]
             self.start = 0
         return False
 
-    def after(self, offset: int, limit: int) -> list[Record]:
-        at = bisect_right(self.items, offset, lo=self.start, key=_offset)
-        return self.items[at : at + limit]
+    def place(self, offset: int) -> int:
+        """Where in `items` those above an offset begin."""
+        return bisect_right(self.offsets, offset, lo=self.start)
+
+    def size(self, at: int) -> int:
+        """Bytes of the values from that place on, of which there are some."""
+        return self.ends[-1] - self.ends[at] + len(self.items[at].value)
 
     def down_from(self, offset: int, limit: int) -> list[Record]:
         """At most `limit` at or below an offset, ascending."""
-        stop = bisect_right(self.items, offset, lo=self.start, key=_offset)
+        stop = self.place(offset)
         return self.items[max(self.start, stop - limit) : stop]
 
 
@@ -109,7 +146,7 @@ class Window:
             run = partition.by_channel.get(channel)
             if run is None:
                 run = partition.by_channel[channel] = _Run()
-            run.items.append(record)
+            run.append(record)
         self._arrivals.append(record)
         self._bytes += len(record.value) + _RECORD_OVERHEAD
         while self._bytes > self._max_bytes:
@@ -128,28 +165,24 @@ class Window:
         partition = self._partitions[number]
         if after + 1 < partition.first:
             raise ValueError(f"partition {number} is held from {partition.first} on, not from {after + 1}")
-        by_channel = partition.by_channel
-        parts = [
-            (channel, part)
-            for channel in channels
-            if (run := by_channel.get(channel)) is not None and (part := run.after(after, limit))
-        ]
-        if not parts:
-            return WindowPage((), max(after, partition.next - 1))
-        sole, found = parts[0]
-        if len(parts) > 1:
-            # Each part ascends, so this is a merge; a record of two channels comes twice.
-            merged = sorted((record for _, part in parts for record in part), key=_offset)
-            found = [one for one, before in zip(merged, (None, *merged), strict=False) if one is not before][:limit]
-        only = sole if len(parts) == 1 else None
+        parts: list[Part] = []
+        count = size = 0
+        for channel in channels:
+            run = partition.by_channel.get(channel)
+            if run is not None and (at := run.place(after)) < len(run.items):
+                count += len(run.items) - at
+                size += run.size(at)
+                parts.append((channel, run.items[at : at + limit]))
+        if count < limit and size < max_bytes:
+            return WindowPage(parts, max(after, partition.next - 1))
         size = 0
-        for taken, record in enumerate(found, 1):
+        for taken, record in enumerate(merged([records for _, records in parts]), 1):
             size += len(record.value)
             if size >= max_bytes or taken == limit:
-                return WindowPage(found[:taken], record.offset, only)
-        return WindowPage(found, max(after, partition.next - 1), only)
+                return WindowPage(_upto(parts, record.offset), record.offset)
+        return WindowPage(parts, max(after, partition.next - 1))
 
-    def read_back(self, channels: Sequence[str], number: int, upto: int, limit: int) -> WindowPage:
+    def read_back(self, channels: Sequence[str], number: int, upto: int, limit: int) -> WindowPageBack:
         """Up to `limit` last records of the channels at or below `upto` (at least `first`), descending.
 
         `served` is the offset from which on (inclusive) they are all there are.
@@ -160,7 +193,7 @@ class Window:
         runs = [run for channel in channels if (run := partition.by_channel.get(channel)) is not None]
         merged = {record.offset: record for run in runs for record in run.down_from(upto, limit)}
         found = [merged[offset] for offset in sorted(merged, reverse=True)[:limit]]
-        return WindowPage(found, found[-1].offset if len(found) == limit else partition.first)
+        return WindowPageBack(found, found[-1].offset if len(found) == limit else partition.first)
 
     def between(self, number: int, start: int, stop: int) -> list[Record]:
         """What is held of a partition in `[start, stop)`, ascending. Looks through everything."""
@@ -179,3 +212,9 @@ class Window:
         for channel in record.channels:
             if partition.by_channel[channel].drop_first():
                 del partition.by_channel[channel]
+
+
+def _upto(parts: Sequence[Part], offset: int) -> Sequence[Part]:
+    """What of the parts lies at or below an offset."""
+    cut = ((channel, records[: bisect_right(records, offset, key=_offset)]) for channel, records in parts)
+    return [(channel, records) for channel, records in cut if records]

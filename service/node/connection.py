@@ -18,7 +18,7 @@ from service.domain.subscriptions import CatchUp, Offline, Subscriptions
 from service.node.connection_port import ConnectionPort
 from service.node.flow import Flow
 from service.node.replay import Beginning, Lost, Page
-from service.node.replayed import frames_of
+from service.node.replayed import frames_of, frames_of_window
 from service.node.services import Services
 from service.ports import CursorKey
 
@@ -281,10 +281,13 @@ class Connection:
             after = group.cursor[partition]
             if after + 1 < window.next(partition):
                 read = window.read(channels, partition, after, _WINDOW_PAGE, _WINDOW_PAGE_BYTES)
-                if not read.records:
-                    group.served(partition, read.served)
-                    continue
-                self.deliver(group, Page(read.records, {partition: read.served}, read.sole))
+                if read.parts:
+                    if self._take(Input.PAGE) is not Action.WRITE:
+                        return False
+                    frames = frames_of_window(read, group, self.node)
+                    if frames:
+                        self._write(frames)
+                group.served(partition, read.served)
                 if self.flow.is_full:
                     return False
         if any(group.cursor[partition] != window.next(partition) - 1 for partition in window.partitions):

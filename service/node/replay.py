@@ -31,8 +31,6 @@ class Page(NamedTuple):
 
     records: Sequence[Record]
     served: Mapping[int, int]
-    sole: str | None = None
-    """The one channel of the subscription that they are of, where that is known."""
 
     def slices(self, max_bytes: int) -> Iterator["Page"]:
         """The same in parts, each of which ends with the record that brings its values to `max_bytes`."""

@@ -36,7 +36,7 @@ SETTINGS: Final = {
     "presence_grace_seconds": 1,
 }
 _LOOK_SECONDS: Final = 0.05
-_RECORD_OVERHEAD: Final = 400
+_RECORD_OVERHEAD: Final = 450
 _SLACK_SECONDS: Final = 0.5
 """How far a node may be behind the log."""
 

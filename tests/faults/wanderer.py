@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlencode
@@ -21,7 +22,7 @@ from tests.faults.packaged import PackagedFollower
 from tests.faults.rules import Return, RuleFollower
 from tests.faults.site import Asking, Site
 from tests.nodes import token
-from tests.transcript import Transcript, now_ms
+from tests.transcript import Heard, Said, Transcript, now_ms
 from tests.waiting import until
 
 RETURNS: Final[tuple[Return, ...]] = ("each its own", "one lowest", "the connect's")
@@ -86,10 +87,10 @@ class Wanderer:
             if self._line is not None:
                 self._line.rate = None
             self.head = await self.site.heads()
-            await until(self._has_all, timeout=SETTLE_SECONDS, what=f"schedule {self.number} at the end of the log")
+            await self._settle()
         except AssertionError as error:
             lacking = self.follower.lacks(self.head)
-            self.wrong.append(f"{self.user}: {error}; it lacks {lacking[:5]}")
+            self.wrong.append(f"{self.user}: {error}; it lacks {lacking[:5]}; {self._present()}")
             self.counts["stuck"] += 1
             self.follower.give_up()
             if self.transcripts and self.transcripts[-1].close is None:
@@ -100,6 +101,26 @@ class Wanderer:
                 task.cancel()
             await asyncio.gather(conversing, acting, return_exceptions=True)
             self.site.users.remove(self.user)
+
+    async def _settle(self) -> None:
+        """Wait for the end of the log; as long as something comes, in its turn among all the others, it goes on."""
+        what = f"schedule {self.number} at the end of the log"
+        while not self._has_all():
+            await until(partial(self._has_moved, self.follower.lacks(self.head)), timeout=SETTLE_SECONDS, what=what)
+
+    def _has_moved(self, lacked: list[str]) -> bool:
+        return self._has_all() or self.follower.lacks(self.head) != lacked
+
+    def _present(self) -> str:
+        """What can be said of the present connection."""
+        if not self.transcripts:
+            return "it never was connected"
+        last, line = self.transcripts[-1], self._line
+        heard = [said for said in last.lines if isinstance(said, Heard)]
+        ago = [f"{(now_ms() - one.at_ms) / 1000:.1f} s ago {one.message['type']}" for one in heard[-3:]]
+        pace = None if line is None else (line.read, line.rate, line.cut_in, line.was_cut)
+        said = [one.message for one in last.lines if isinstance(one, Said)][-2:]
+        return f"{len(self.transcripts)} connections, {last.node}, {pace}, {len(heard)} heard: {ago}, said {said}"
 
     def _has_all(self) -> bool:
         if self._line is None or not self._is_greeted:
