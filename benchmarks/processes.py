@@ -14,8 +14,8 @@ import psutil
 from benchmarks.site import Ground, Site
 from benchmarks.waiting import until
 from service.adapters.tokens import issue
-from service.embedded.child import tie_to_parent
 from service.embedded.free_ports import HOST, choose
+from service.tied import tie_to_parent
 
 SECRET = "a secret of the benchmarks, 32 bytes and more"
 READY_SECONDS = 30.0

@@ -14,10 +14,10 @@ from benchmarks.measured import Row, in_turn, paired
 from benchmarks.site import Site
 from benchmarks.waiting import until
 from service.embedded import jars
-from service.embedded.child import tie_to_parent
 from service.embedded.data_dir import Stamp
 from service.embedded.free_ports import choose
 from service.embedded.kafka import Broker, Kafka
+from service.tied import tie_to_parent
 
 READY_SECONDS = 60.0
 

@@ -5,14 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from service.addresses import bootstrap_servers, database_address, host_name, key_set_address, network, origin
 from service.domain.errors import BadRequest, LastseenError
 from service.imported import Imported
+from service.runner_settings import RunnerSettings
 
 
-class Settings(BaseSettings):
+class Settings(RunnerSettings):
     """Environment variables, each with the prefix `LASTSEEN_` but `INSTANCE_ID`."""
 
     model_config = SettingsConfigDict(env_prefix="LASTSEEN_", populate_by_name=True)
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
     authority: Imported | None = None
     """`module:function` of a deployment's own authority: it is given the port `Access` as the log fulfils it, and
     gives back what is asked instead."""
-    extensions: Annotated[list[Imported], NoDecode] = []
+    extensions: Annotated[list[Imported], NoDecode] = Field(default_factory=list)
     """JSON array of `module:function`: each is given the registry of messages, to add types of its own."""
     remembered_tasks: int = Field(default=50_000, ge=1)
     """Tasks whose project and owner a node keeps in memory; older ones are asked for in Postgres."""

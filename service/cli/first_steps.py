@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 
-from service.embedded.child import tie_to_parent
 from service.embedded.data_dir import DataDir
 from service.embedded.stack import Progress
+from service.tied import tie_to_parent
 
 WELCOME_TASK = "welcome"
 GRACE = 1.0

@@ -56,11 +56,11 @@ async def _history(
     target: Target, channel: str, types: Sequence[str], since: str | None, limit: int | None, *, as_json: bool
 ) -> int:
     from lastseen.history import History
-    from lastseen.tee import write_all
     from lastseen.threads import in_thread
     from pydantic_core import to_json
 
     from service.cli.sink import describe, line_of
+    from service.running.tee import write_all
 
     def away(reason: str, delay: float) -> None:
         say(f"the service is away ({reason}), again in {delay:.1f} s")

@@ -25,12 +25,16 @@ from service.embedded.stack import Progress, Stack, running
 from service.embedded.together import together
 from service.settings import read_settings
 
-CONSUMERS = ("log-writer", "projections")
+RUNNER = "runner"
+CONSUMERS = ("log-writer", "projections", RUNNER)
 """Each is run as the module `consumers.NAME`, its dashes being underscores there."""
 
 TOPIC = "events"
 OPEN_FILES = 1 << 20
 EPOCH_SECONDS = 5.0
+GRACE = 4.0
+RUNNER_GRACE = 6.0
+"""Time for its programs to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,12 @@ async def _serve(
         "LASTSEEN_TOPIC": TOPIC,
         # The tokens are the instance's own.
         "LASTSEEN_TRUST_PROJECT_CLAIMS": os.environ.get("LASTSEEN_TRUST_PROJECT_CLAIMS", "true"),
-        "LASTSEEN_ALLOW": json.dumps(wanted.allow),
+        **({"LASTSEEN_ALLOW": json.dumps(wanted.allow)} if wanted.allow else {}),
+        "LASTSEEN_WORK_ROOT": os.environ.get("LASTSEEN_WORK_ROOT", str(data_dir.folder("work"))),
+        # Ctrl-C stops everything within seconds, the programs that run as tasks included.
+        "LASTSEEN_RUNNER_DRAIN": "cancel",
+        "LASTSEEN_INTERRUPT_SECONDS": os.environ.get("LASTSEEN_INTERRUPT_SECONDS", "2"),
+        "LASTSEEN_TERMINATE_SECONDS": os.environ.get("LASTSEEN_TERMINATE_SECONDS", "1"),
     }
     logs = data_dir.folder("logs")
     progress.tell("starting the service")
@@ -151,6 +160,7 @@ def _consumer(name: str, environment: Mapping[str, str], logs: Path) -> Child:
         env={**environment, "INSTANCE_ID": name},
         # Its servers end with it when the supervisor is killed; there is nobody to take leave of.
         orphan_signal=signal.SIGKILL,
+        grace=RUNNER_GRACE if name == RUNNER else GRACE,
     )
 
 

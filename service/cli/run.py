@@ -14,8 +14,9 @@ from service.cli.running import say
 from service.cli.target import Target, find_target, target_options
 
 if TYPE_CHECKING:
-    from lastseen.run import ProgramRun
     from lastseen.task_events import Outcome
+
+    from service.running.task_run import TaskRun
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -61,15 +62,19 @@ def run(
 
 async def _run(target: Target, task: str, project: str | None, command: list[str], quiet: bool) -> int:
     from lastseen.publisher import Publisher
-    from lastseen.run import Command, ProgramRun
     from lastseen.task_events import TaskEvents
+
+    from service.running.adapters.plain import PlainAdapter
+    from service.running.program import Program
+    from service.running.task_run import TaskRun
 
     away = _Away()
     async with Publisher(target.url, target.token, linger=0, on_retry=away.tell) as publisher:
-        program = ProgramRun(
+        program = TaskRun(
             publisher,
             TaskEvents(task, project, target.user),
-            Command(command),
+            Program(command, inherit_stdin=True, own_group=False),
+            PlainAdapter(),
             stdout=None if quiet else 1,
             stderr=None if quiet else 2,
             warn=lambda text: say(f"lastseen run: {text}"),
@@ -98,7 +103,7 @@ class _Away:
             say(f"lastseen run: the service is away ({reason}); trying again")
 
 
-def _handle_signals(program: "ProgramRun", running: "asyncio.Future[Outcome]") -> None:
+def _handle_signals(program: "TaskRun", running: "asyncio.Future[Outcome]") -> None:
     loop = asyncio.get_running_loop()
 
     def pass_on(number: int) -> None:

@@ -13,8 +13,9 @@ from lastseen.chunks import read_chunk
 from lastseen.notices import Gap
 from lastseen.place import Place, Trimmer, output_size, surplus_of
 from lastseen.stream import Item, Moved, Received
-from lastseen.tee import write_all
 from pydantic_core import to_json
+
+from service.running.tee import write_all
 
 SAVE_SECONDS = 0.1
 

@@ -34,8 +34,9 @@ NEARLY_NOTHING = 4 * 1024 * 1024
 @click.option(
     "--allow",
     multiple=True,
-    metavar="CMD",
-    help="A program that may be started for others; repeatable. (Kept for the runner: nothing reads it yet.)",
+    metavar="PATTERN",
+    help="A command that may be started as a task: `git log *` for what looks so, `git` for that program with any "
+    "arguments; repeatable. Whoever may start a shell or an interpreter may do all that you may.",
 )
 def up(data_dir: Path, port: int, nodes: int, brokers: str | None, no_welcome: bool, allow: tuple[str, ...]) -> None:
     """Run Lastseen with a Kafka and a Postgres of its own on this machine, until Ctrl-C.

@@ -1,22 +1,20 @@
 """A child process: what it is, how it is spawned, and how it is found again after its parent died."""
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from service.tied import tie_to_parent
+
 LOG_LIMIT = 16 * 1024 * 1024
 REASON_WITHIN = 16 * 1024
 TELLING = ("Exception", "Error", "ERROR", "FATAL", "PANIC", "error:")
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +57,6 @@ async def spawn(child: Child, run_dir: Path) -> asyncio.subprocess.Process:
         )
     _remember(child, process.pid, run_dir)
     return process
-
-
-def tie_to_parent(orphan_signal: int) -> Callable[[], None] | None:
-    """Makes the kernel send `orphan_signal` to the child when the thread that spawned it ends."""
-    if _libc is None:
-        return None
-    parent, libc = os.getpid(), _libc
-
-    def tie() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, orphan_signal, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return tie
 
 
 def _rotate(log: Path) -> None:

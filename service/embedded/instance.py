@@ -16,7 +16,7 @@ class Instance:
     """Addresses and processes of an instance.
 
     `url` is the first node's, `nodes` are all of theirs, `kafka` is a bootstrap list, `processes` maps names
-    (`supervisor`, `node-1`, `kafka-1`, `postgres`, `log-writer` …) to process ids.
+    (`supervisor`, `node-1`, `kafka-1`, `postgres`, `log-writer`, `runner` …) to process ids.
     """
 
     url: str

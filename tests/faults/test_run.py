@@ -13,9 +13,11 @@ from lastseen.backoff import Backoff
 from lastseen.chunks import read_chunk
 from lastseen.errors import AccessDenied
 from lastseen.publisher import Publisher
-from lastseen.run import Command, ProgramRun
 from lastseen.task_events import Outcome, TaskEvents
 
+from service.running.adapters.plain import PlainAdapter
+from service.running.program import Program
+from service.running.task_run import TaskRun
 from tests.faults.http import AWAY, DROP_AFTER, OK, EventServer, taking_events
 from tests.waiting import until
 
@@ -35,16 +37,17 @@ class Run:
         self.server = server
         self.out, self.err = tmp_path / "out", tmp_path / "err"
         self.warnings: list[str] = []
-        self.program: ProgramRun | None = None
+        self.program: TaskRun | None = None
 
     async def __call__(self, *argv: str, **options: Any) -> Outcome:
         out, err = (os.open(path, os.O_WRONLY | os.O_CREAT) for path in (self.out, self.err))
         try:
             async with Publisher(self.server.url, "t", linger=0, backoff=Backoff(base=0.001, cap=0.02)) as publisher:
-                self.program = ProgramRun(
+                self.program = TaskRun(
                     publisher,
                     TaskEvents("t1", "p1", "u1"),
-                    Command(argv, **options),
+                    Program(argv, inherit_stdin=True, own_group=False, **options),
+                    PlainAdapter(),
                     stdout=out,
                     stderr=err,
                     warn=self.warnings.append,
@@ -214,8 +217,9 @@ async def test_a_reader_that_has_gone_costs_the_task_nothing(tmp_path: Path) -> 
     read, write = os.pipe()
     os.close(read)
     async with taking_events() as server, Publisher(server.url, "t", linger=0) as publisher:
-        program = ProgramRun(
-            publisher, TaskEvents("t1"), Command(["seq", "50000"]), stdout=write, stderr=None, warn=print
+        argv = ["seq", "50000"]
+        program = TaskRun(
+            publisher, TaskEvents("t1"), Program(argv, own_group=False), PlainAdapter(), stdout=write, warn=print
         )
         assert (await program.run()).succeeded
         run = Run(server, tmp_path)

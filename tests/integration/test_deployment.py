@@ -15,7 +15,8 @@ AUDITOR = token("eve", role="auditor")
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with the document's example."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    of_nodes = DOCUMENT.read_text().partition("## Adapters")[0]
+    blocks = re.findall(r"^```python\n(.*?)^```$", of_nodes, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
     folder = tmp_path_factory.mktemp("code")
     (folder / "deployment.py").write_text(blocks[0])

@@ -8,15 +8,20 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from lastseen.commands import Command, CommandName
+from lastseen.task_start import TaskStart
 
+from service.adapters.kafka.commands import KafkaCommands
 from service.cli.up import sentence
 from service.embedded.errors import StartError
+from tests.runners import marked
 from tests.up_process import Up, free_port, lastseen, runs
 from tests.waiting import until
 
@@ -24,7 +29,7 @@ from tests.waiting import until
 @pytest.fixture(scope="module")
 async def up(open_folder: Path) -> AsyncIterator[Up]:
     """A running instance of two nodes, made from nothing."""
-    up = Up(open_folder / "instance", "--nodes", "2")
+    up = Up(open_folder / "instance", "--nodes", "2", "--allow", "sleep *")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LASTSEEN_PARTITIONS", "5")
         try:
@@ -45,6 +50,24 @@ async def answers(up: Up) -> bool:
     return all(ready)
 
 
+async def start_sleeper(kafka: str, seconds: str) -> int:
+    """Have the instance's runner run `sleep` so long; its pid."""
+    async with KafkaCommands(kafka, "commands") as commands:
+        await commands.append(
+            Command(
+                id=seconds,
+                command=CommandName.START,
+                task_id=f"sleeper-{seconds}",
+                user_id="ann",
+                deadline=datetime.now(UTC) + timedelta(seconds=60),
+                node="n",
+                data=TaskStart(command=("sleep", seconds)).to_data(),
+            )
+        )
+    (pid,) = await until(lambda: marked(f"sleep {seconds}"), timeout=60, what="the program running")
+    return pid
+
+
 async def test_from_nothing_to_ready(up: Up) -> None:
     first, second = f"http://127.0.0.1:{up.port}", f"http://127.0.0.1:{up.port + 1}"
     assert up.said == f"ready {first}\n"
@@ -54,7 +77,8 @@ async def test_from_nothing_to_ready(up: Up) -> None:
     assert instance["nodes"] == [first, second]
     assert instance["topic"] == "events"
     assert instance["epoch"]
-    assert set(up.pids) == {"supervisor", "kafka-1", "postgres", "log-writer", "projections", "node-1", "node-2"}
+    parts = {"kafka-1", "postgres", "log-writer", "projections", "runner", "node-1", "node-2"}
+    assert set(up.pids) == {"supervisor", *parts}
     assert all(runs(pid) for pid in up.pids.values())
     assert await answers(up)
     async with AIOKafkaProducer(bootstrap_servers=instance["kafka"]) as producer:
@@ -87,7 +111,7 @@ async def test_a_second_up_on_the_same_data_dir_is_refused(up: Up) -> None:
 
 async def test_whatever_is_killed_comes_back(up: Up) -> None:
     before = up.pids
-    killed = ("node-2", "log-writer", "projections", "postgres", "kafka-1")
+    killed = ("node-2", "log-writer", "projections", "runner", "postgres", "kafka-1")
     for name in killed:
         os.kill(before[name], signal.SIGKILL)
     await until(lambda: all(f"{name} runs again" in up.told for name in killed), timeout=60, what="all of them back")
@@ -103,10 +127,12 @@ async def test_stopped_and_started_again_it_continues_the_same_log(up: Up) -> No
     before = up.instance
     async with AIOKafkaProducer(bootstrap_servers=before["kafka"], acks="all") as producer:
         sent = await producer.send_and_wait("events", b"{}", partition=3)
+    sleeper = await start_sleeper(before["kafka"], "600.125")
     began = asyncio.get_running_loop().time()
     assert await up.signal(signal.SIGTERM) == 0
     assert asyncio.get_running_loop().time() - began < 10
     assert not any(runs(pid) for pid in before["processes"].values())
+    assert not runs(sleeper), "the programs of its tasks end with it"
     assert "Traceback" not in up.told
 
     await up.start()
@@ -124,7 +150,7 @@ async def test_stopped_and_started_again_it_continues_the_same_log(up: Up) -> No
 async def test_nothing_is_left_when_the_supervisor_is_killed(up: Up) -> None:
     if not runs(up.pids["supervisor"]):
         await up.start()
-    pids = up.pids
+    pids = {**up.pids, "sleeper": await start_sleeper(up.instance["kafka"], "600.25")}
     assert await up.signal(signal.SIGKILL) == -signal.SIGKILL
     await until(lambda: not any(runs(pid) for pid in pids.values()), timeout=20, what="the end of all of them")
 

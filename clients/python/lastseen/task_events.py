@@ -1,13 +1,14 @@
-"""The events of a task that a program is, in the order in which they are published."""
+"""The events of a task that a program is."""
 
 import signal as signals
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import JsonValue
 
 from lastseen.chunks import Chunk
+from lastseen.commands import Command
 from lastseen.envelope import Event
 from lastseen.names import Category
 
@@ -19,16 +20,26 @@ SIGNAL_BASE: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a program ended. `signal` is the name of what killed it, `reason` a short stable word."""
+    """How a program ended. `signal` is the name of what killed it, `reason` a short stable word.
+
+    `stopped` says that it was ended from outside, however it took that; `by` is the user who wanted it.
+    """
 
     exit_code: int
     reason: str
     signal: str | None = None
+    stopped: Literal["cancelled", "timeout"] | None = None
+    by: str | None = None
 
     @property
     def succeeded(self) -> bool:
         """Whether the task counts as completed."""
-        return self.exit_code == 0
+        return self.exit_code == 0 and self.stopped is None
+
+    @property
+    def status(self) -> str:
+        """The last status of the task."""
+        return self.stopped or ("completed" if self.succeeded else "failed")
 
     @classmethod
     def of(cls, returncode: int) -> "Outcome":
@@ -50,32 +61,45 @@ class TaskEvents:
     project: str | None = None
     user: str | None = None
 
-    def started(self, command: Sequence[str], cwd: str) -> Event:
+    def started(self, command: Sequence[str], cwd: str, more: Mapping[str, JsonValue] | None = None) -> Event:
         """The first event."""
-        return self._event("task_started", {"command": list(command), "cwd": cwd})
+        return self.said("task_started", {"command": list(command), "cwd": cwd, **(more or {})})
 
-    def running(self, pid: int) -> Event:
-        """The program runs."""
-        return self._event("task_status_change", {"status": "running", "previous": "pending", "pid": pid})
+    def status(self, status: str, previous: str, more: Mapping[str, JsonValue] | None = None) -> Event:
+        """Its state has changed."""
+        return self.said("task_status_change", {"status": status, "previous": previous, **(more or {})})
 
-    def output(self, chunk: Chunk) -> Event:
-        """A piece of what it wrote."""
-        return self._event("task_output", chunk.to_data())
+    def output(self, chunk: Chunk, more: Mapping[str, JsonValue] | None = None) -> Event:
+        """A piece of what it wrote; nothing of `more` replaces what the piece itself says."""
+        return self.said("task_output", {**(more or {}), **chunk.to_data()})
+
+    def receipt(self, command: Command, state: str, reason: str | None = None, node: str | None = None) -> Event:
+        """What became of a command; `node` where only that node's command is meant."""
+        data: dict[str, JsonValue] = {
+            "command_id": command.id,
+            "command": command.command.value,
+            "by": command.user_id,
+            "state": state,
+        }
+        if reason is not None:
+            data["reason"] = reason
+        if node is not None:
+            data["node"] = node
+        return self.said("task_command", data)
 
     def ended(self, outcome: Outcome, previous: str) -> tuple[Event, Event]:
         """The last two: what comes after the second is void."""
-        status = "completed" if outcome.succeeded else "failed"
         data: dict[str, JsonValue] = {"exit_code": outcome.exit_code}
         if not outcome.succeeded:
             data["reason"] = outcome.reason
         if outcome.signal is not None:
             data["signal"] = outcome.signal
-        return (
-            self._event("task_status_change", {"status": status, "previous": previous}),
-            self._event(f"task_{status}", data),
-        )
+        if outcome.by is not None:
+            data["by"] = outcome.by
+        return self.status(outcome.status, previous), self.said(f"task_{outcome.status}", data)
 
-    def _event(self, type_: str, data: dict[str, JsonValue]) -> Event:
+    def said(self, type_: str, data: dict[str, JsonValue]) -> Event:
+        """Any event of it."""
         return Event(
             type=type_,
             category=Category.TASK,

@@ -292,6 +292,36 @@ projection_hole = Table(
 )
 """Ranges `[first_offset, next_offset)` that neither Kafka nor the log held any more when a projection came to them."""
 
+runner = Table(
+    "runner",
+    metadata,
+    Column("incarnation", _text(), nullable=False),
+    Column("name", _text(), nullable=False),
+    Column("renewal", BigInteger, nullable=False, server_default=text("0")),
+    Column("begun_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("renewed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("lost_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("incarnation", name="runner_pkey"),
+)
+"""The leases of runners: who is not here, or has `lost_at`, holds none. `renewal` decides; the times are for people."""
+
+task_claim = Table(
+    "task_claim",
+    metadata,
+    Column("task", _text(), nullable=False),
+    Column("runner", _text(), nullable=False),
+    Column("command", _text(), nullable=False),
+    Column("user", _text(), nullable=False),
+    Column("project", _text()),
+    Column("claimed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("task", name="task_claim_pkey"),
+)
+"""Which incarnation of a runner runs which task, or ran it."""
+
+Index("task_claim_open", task_claim.c.runner, postgresql_where=task_claim.c.ended_at.is_(None))
+Index("task_claim_ended", task_claim.c.ended_at, postgresql_where=task_claim.c.ended_at.is_not(None))
+
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 
 # Alembic keeps its context in globals of the process.

@@ -1,0 +1,1 @@
+"""What a runner is made of, one file each."""
