@@ -212,16 +212,17 @@ class Holder:
         except* Closed:
             logger.warning("task %s is not ours any more", claim.task)
         except* LastseenError as group:
-            # The log does not take its first event: nobody would hear of any other.
             logger.error("task %s could not be started: %s", claim.task, group.exceptions[0])
+            await _say_failed(claim, sink)
         except* Exception:
             logger.exception("task %s has failed here", claim.task)
             await _say_failed(claim, sink)
         finally:
             del self._held[claim.task]
             del self._sinks[claim.task]
-            if not self._lease.is_lost:
-                self._claims.end(claim)
+        # Of a lost one's tasks the judge tells, for as long as their claims have not ended.
+        if not self._lease.is_lost:
+            self._claims.end(claim)
 
 
 async def _say_failed(claim: Claim, sink: LogSink) -> None:

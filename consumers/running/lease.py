@@ -39,9 +39,11 @@ class Lease:
         self._every = min(1.0, patience / 5)
         self._blink = patience / 2
         self._beaten = self._ticked = uptime()
-        # Written by the thread, read here: how often it woke from a sleep, and up to which waking it is certain.
+        # How often the thread woke from a sleep, and the event loop from being stuck; each writes its own. And up to
+        # which of both it is certain, by the thread.
         self._wakings = 0
-        self._certain = 0
+        self._unstuck = 0
+        self._certain = (0, 0)
         self._stop: Callable[[], object] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
@@ -69,7 +71,10 @@ class Lease:
 
     def beat(self) -> None:
         """The event loop works: to be called every second or so."""
-        self._beaten = uptime()
+        now = uptime()
+        if now - self._beaten > STUCK_SECONDS:
+            self._unstuck += 1
+        self._beaten = now
 
     @property
     def is_lost(self) -> bool:
@@ -87,8 +92,9 @@ class Lease:
         while True:
             if self.is_lost:
                 raise Closed("the lease is lost")
-            # In this order: who has just woken finds the tick old, or the waking counted.
-            if uptime() - self._ticked <= self._blink and self._certain == self._wakings:
+            # In this order: who has just woken finds tick or beat old, or the waking counted.
+            is_awake = uptime() - self._ticked <= self._blink and uptime() - self._beaten <= STUCK_SECONDS
+            if is_awake and self._certain == (self._wakings, self._unstuck):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -138,12 +144,12 @@ class Lease:
     async def _renew(self, leases: PostgresLeases) -> None:
         away = False
         while True:
-            wakings = self._wakings
+            awake = self._wakings, self._unstuck
             if uptime() - self._beaten <= STUCK_SECONDS:
                 try:
                     if not await leases.renew(self._runner):
                         return
-                    self._certain = wakings
+                    self._certain = awake
                     if away:
                         logger.info("the lease is renewed again")
                     away = False
@@ -151,4 +157,5 @@ class Lease:
                     if not away:
                         logger.warning("the lease can't be renewed now: %s", error)
                     away = True
-            await asyncio.sleep(_LOOK_SECONDS if self._certain != self._wakings else self._every)
+            is_certain = self._certain == (self._wakings, self._unstuck)
+            await asyncio.sleep(self._every if is_certain else _LOOK_SECONDS)

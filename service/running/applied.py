@@ -9,7 +9,7 @@ from lastseen.commands import Command
 from service.domain.commands import State, fingerprint
 
 REMEMBERED: Final = 10_000
-"""Commands of one task, about 4 MB. One that comes again after so many others counts as another."""
+"""Commands of one task, about 2 MB. One that comes again after so many others counts as another."""
 
 
 @dataclass(slots=True)

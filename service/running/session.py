@@ -1,9 +1,10 @@
-"""Who belongs to a session. A shell with job control gives each of its jobs a group of its own."""
+"""Who belongs to a session. A shell with job control gives each of its jobs a group of its own.
+
+`psutil` takes a while to import, and a program that is run in nobody's session but ours mostly does without.
+"""
 
 import os
 from contextlib import suppress
-
-import psutil
 
 
 def groups_of(session: int) -> list[int]:
@@ -23,6 +24,8 @@ def has_members(session: int) -> bool:
 
 
 def _members(session: int) -> list[int]:
+    import psutil
+
     return [pid for pid in psutil.pids() if _session_of(pid) == session]
 
 
@@ -35,6 +38,8 @@ def _session_of(pid: int) -> int | None:
 
 def goes_on(pid: int) -> bool:
     """Whether a process runs or is stopped."""
+    import psutil
+
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.Error:

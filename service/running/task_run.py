@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 from lastseen.commands import Command, CommandName
 from lastseen.envelope import Event
@@ -23,13 +23,13 @@ from service.domain.task_machine import NO_CONFIRMATION, STATUS, TABLE, Action, 
 from service.domain.task_machine import State as TaskState
 from service.running.adapter import Adapter, Published, RedactorMaker, ScreenMaker, ScreenState
 from service.running.applied import AppliedCommands, Known
-from service.running.ending import Patience, end, kill
+from service.running.ending import Patience
 from service.running.guarded import GuardedAdapter
 from service.running.input_writer import DEADLINE, NO_INPUT, InputWriter
-from service.running.outliving import outlive
 from service.running.output_events import OutputEvents
 from service.running.process import Process, spawn
 from service.running.program import Program
+from service.running.program_run import ProgramRun
 from service.running.pump import Pump
 from service.running.sink import EventSink
 from service.running.tee import Tee
@@ -43,6 +43,14 @@ _INPUTS: Final = {
     CommandName.CANCEL: Input.CANCEL,
 }
 _LOST: Final = Outcome(SIGNAL_BASE + signal.SIGKILL, RUNNER_LOST)
+
+
+class _Stop(NamedTuple):
+    """That it is ended from outside: why, and by whom."""
+
+    kind: Literal["cancelled", "timeout"]
+    reason: str
+    by: str | None
 
 
 class TaskRun:
@@ -95,14 +103,9 @@ class TaskRun:
         self._status = STATUS[TaskState.PENDING]
         """As it was told last."""
         self._life: asyncio.Task[Outcome] | None = None
-        self._tasks: asyncio.TaskGroup | None = None
-        self._process: Process | None = None
-        self._writer: InputWriter | None = None
-        self._ending: asyncio.Task[bool] | None = None
-        self._ending_began = asyncio.Event()
+        self._running: ProgramRun | None = None
         self._is_lost = False
-        self._stop: tuple[str, str | None] = ("", None)
-        """Why it is ended from outside, and by whom."""
+        self._stop: _Stop | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -112,12 +115,12 @@ class TaskRun:
     @property
     def is_running(self) -> bool:
         """Whether the program has been started and has not ended."""
-        return self._process is not None and self._process.returncode is None
+        return self._running is not None and self._running.process.returncode is None
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the program, if it runs."""
-        if self._process is not None and self.is_running:
-            self._process.send(number)
+        if self.is_running:
+            self._send(number)
 
     async def run(self) -> Outcome:
         """Run it to its end and publish all of it; back when the sink has it. Cancelled, it kills the program.
@@ -164,12 +167,13 @@ class TaskRun:
     def cancel(self, reason: str) -> None:
         """As a `task_cancel` of ours; `reason` is the end's."""
         if self._take(Input.CANCEL).action is not Action.REJECT:
-            self._stop = (reason, None)
+            self._stop = _Stop("cancelled", reason, None)
 
     def lose(self) -> None:
         """The lease is lost: end the program at once and publish nothing more. `run` gives the reason `runner_lost`."""
-        self._is_lost = True
-        self._take(Input.LOST)
+        if not self._is_lost:
+            self._is_lost = True
+            self._take(Input.LOST)
 
     async def _live(self) -> Outcome:
         await self._begin(State.APPLIED, None)
@@ -201,54 +205,39 @@ class TaskRun:
             what = (error.strerror if isinstance(error, OSError) else None) or error
             self._warn(f"{program.argv[0]}: {what}")
             return _not_started(error)
-        self._process = process
+        return await self._run_process(process)
+
+    async def _run_process(self, process: Process) -> Outcome:
+        writer = None
+        if process.stdin is not None:
+            writer = InputWriter(process.stdin, self._accept, self._settle, process.close_stdin)
+            writer.add(self._adapter.opening)
         try:
+            self._running = running = ProgramRun(process, self._pumps(process), writer, self._patience, self._warn)
             if self._on_start is not None:
                 self._on_start(process.pid)
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                returncode = await self._watch(process, tasks)
-                self._take(Input.OVER)
+        except BaseException:
+            process.send(signal.SIGKILL)
+            process.close()
+            raise
+        timeout = self._program.timeout_seconds
+        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, self._time_up)
+        try:
+            returncode = await running.run(self._say_started, self._exited)
+            self._take(Input.OVER)
         finally:
             self._state = TaskState.ENDED
-            if process.is_alive:
-                await kill(process)
-            process.close()
-        return self._stopped(Outcome.of(returncode))
-
-    async def _watch(self, process: Process, tasks: asyncio.TaskGroup) -> int:
-        """Its return code, once it has ended, all that belongs to it has, and its output has been published."""
-        pumps = [tasks.create_task(pump.run()) for pump in self._pumps(process)]
-        writing = None
-        if process.stdin is not None:
-            self._writer = InputWriter(process.stdin, self._accept, self._settle, process.close_stdin)
-            self._writer.add(self._adapter.opening)
-            writing = tasks.create_task(self._writer.run())
-        began = tasks.create_task(self._ending_began.wait())
-        timeout, loop = self._program.timeout_seconds, asyncio.get_running_loop()
-        timer = None if timeout is None else loop.call_later(timeout, self._time_up)
-        try:
-            self._take(Input.STARTED)
-            await self._teller.say(*self._status_events({"pid": process.pid}))
-            returncode = await process.wait()
-            self._stop_writing()
-            self._take(Input.LEFT_HEIRS if process.has_session and process.is_alive else Input.EXITED)
-            await outlive(process, pumps, began)
-        finally:
-            began.cancel()
             if timer is not None:
                 timer.cancel()
-        if self._ending is None and process.has_session and process.is_alive:
-            self._ending = tasks.create_task(end(process, self._patience, interrupt=False))
-        if self._ending is not None and not await self._ending:
-            self._warn(f"processes of the session {process.pid} could not be killed")
-        self._take(Input.EXITED)  # no heirs any more
-        for stream in process.streams:
-            stream.cut()
-        await asyncio.wait(pumps)
-        if writing is not None:
-            await writing
-        return returncode
+        return self._stopped(Outcome.of(returncode))
+
+    async def _say_started(self) -> None:
+        self._take(Input.STARTED)
+        assert self._running is not None
+        await self._teller.say(*self._status_events({"pid": self._running.process.pid}))
+
+    def _exited(self, has_heirs: bool) -> None:
+        self._take(Input.LEFT_HEIRS if has_heirs else Input.EXITED)
 
     def _pumps(self, process: Process) -> list[Pump]:
         size = self._program.pty
@@ -275,7 +264,8 @@ class TaskRun:
             case Action.CONTINUE:
                 self._send(signal.SIGCONT)
             case Action.END_GROUP:
-                self._end_group()
+                assert self._running is not None
+                self._running.end()
             case Action.KILL:
                 self._teller.silence()
                 self._send(signal.SIGKILL)
@@ -286,30 +276,20 @@ class TaskRun:
         return step
 
     def _send(self, number: int) -> None:
-        if self._process is not None:
-            self._process.send(number)
+        if self._running is not None:
+            self._running.process.send(number)
 
-    def _end_group(self) -> None:
-        assert self._tasks is not None
-        assert self._process is not None
-        self._stop_writing()
-        if self._ending is None:
-            self._ending = self._tasks.create_task(end(self._process, self._patience))
-            self._ending_began.set()
-
-    def _stop_writing(self) -> None:
-        if self._writer is not None:
-            self._writer.stop()
+    @property
+    def _writer(self) -> InputWriter | None:
+        return None if self._running is None else self._running.writer
 
     def _time_up(self) -> None:
         if self._take(Input.TIME_UP).action is Action.END_GROUP:
-            self._stop = ("timeout", None)
+            self._stop = _Stop("timeout", "timeout", None)
 
     def _stopped(self, outcome: Outcome) -> Outcome:
-        reason, by = self._stop
-        if not reason:
-            return outcome
-        return replace(outcome, reason=reason, stopped="timeout" if reason == "timeout" else "cancelled", by=by)
+        stop = self._stop
+        return outcome if stop is None else replace(outcome, reason=stop.reason, stopped=stop.kind, by=stop.by)
 
     async def _do(self, command: Command, wanted: Input) -> None:
         step = self._take(wanted)
@@ -326,7 +306,7 @@ class TaskRun:
                 events = [self._events.said("task_resumed", {"by": command.user_id}), *self._status_events()]
                 await self._settle(command, State.APPLIED, None, *events, *self._questions())
             case _:
-                self._stop = ("cancelled", command.user_id)
+                self._stop = _Stop("cancelled", "cancelled", command.user_id)
                 await self._settle(command, State.APPLIED, None)
 
     async def _write(self, command: Command) -> None:

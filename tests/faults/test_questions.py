@@ -92,8 +92,8 @@ class _StandsStill:
         self._seen = 0
 
     def __call__(self) -> bool:
-        process = self._one.run._process
-        self._seen = 0 if process is None or process.streams[0].is_waiting else self._seen + 1
+        running = self._one.run._running
+        self._seen = 0 if running is None or running.process.streams[0].is_waiting else self._seen + 1
         return self._seen > 5
 
 

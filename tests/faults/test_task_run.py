@@ -136,11 +136,11 @@ async def test_a_flood_waits_for_the_sink_and_loses_nothing() -> None:
         await until(partial(_has_more, told, _bytes(told)), what="more output")
         told.room.clear()
         published = _bytes(told)
-        process = one.run._process
-        assert process is not None
-        reads = [stream.reads for stream in process.streams]
+        assert one.run._running is not None
+        streams = one.run._running.process.streams
+        reads = [stream.reads for stream in streams]
         await asyncio.wait([one.life], timeout=0.2)
-        moved = sum(stream.reads for stream in process.streams) - sum(reads)
+        moved = sum(stream.reads for stream in streams) - sum(reads)
         assert moved <= 1, f"halt {halt}: it reads on while nobody takes what it read"
         assert _bytes(told) == published
         told.room.set()
