@@ -22,6 +22,7 @@ _REASONS = {
     "runner_lost": "whoever ran the task was lost",
     "deadline": "whoever runs the task came to it too late",
     "no_input": "the task takes no input",
+    "no_room": "the program reads none of what waits for it",
     "no_confirmation": "the task has no such question open",
     "not_running": "the task does not run",
     "already_paused": "the task is paused already",
