@@ -8,7 +8,7 @@ from service.imported import what_failed
 from service.node.handlers import Handlers
 from service.ports import Access
 
-_PORT: Final = ("judge", "may_execute", "still_may", "contradicts", "note")
+_PORT: Final = ("judge", "may_execute", "may_start", "still_may", "contradicts", "note")
 
 
 def authority_of(make: Callable[[Access], Access] | None) -> Callable[[Access], Access]:

@@ -35,6 +35,7 @@ from service.node.node import Node, running
 from service.node.outside import Outside
 from service.ports import Authenticator, Epoch
 from service.redacting import Redacting
+from service.screens import TerminalScreens
 from service.settings import Settings, read_settings
 from service.web.app import create_app
 from service.web.door import Door
@@ -120,6 +121,7 @@ async def _running(
             presence=presence,
             authenticator=authenticator,
             clock=SystemClock(),
+            screens=TerminalScreens(),
             authority=authority_of(settings.authority),
             handlers=extend(standard_handlers(), settings.extensions),
         )

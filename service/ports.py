@@ -8,11 +8,13 @@ so what is wanted next lies above them.
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from lastseen.chunks import Chunk
 from lastseen.commands import Command
 from lastseen.positions import Position
 from lastseen.record import NewRecord
+from pydantic import JsonValue
 
 from service.domain.duplicates import Seen
 from service.domain.epochs import Loss
@@ -246,6 +248,10 @@ class Access(Protocol):
         """Whether `identity` may send commands to the task; as final as `judge`."""
         ...
 
+    async def may_start(self, identity: Identity, project_id: str) -> Verdict:
+        """Whether `identity` may start tasks in the project; as final as `judge`."""
+        ...
+
     def still_may(self, identity: Identity, name: str) -> bool:
         """Whether a channel that was granted may still be read, by what is known here at this moment."""
         ...
@@ -256,6 +262,20 @@ class Access(Protocol):
 
     def note(self, record: Record) -> Change | None:
         """Learn from a record that is not void; what has to be judged again because of it. Never waits or raises."""
+        ...
+
+
+class Screens(Protocol):
+    """What follows the screens of terminals."""
+
+    async def after(
+        self, columns: int, rows: int, snapshot: Mapping[str, Any] | None, chunks: Sequence[Chunk]
+    ) -> Mapping[str, JsonValue] | None:
+        """The screen, as the `data` of a `task_screen`, once the program of a terminal has written these chunks.
+
+        They go on in order behind `snapshot` (the `data` of a `task_screen`), or from the beginning on a terminal of
+        `columns` by `rows`. None where it can't be told: bytes are missing, say.
+        """
         ...
 
 

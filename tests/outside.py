@@ -13,6 +13,7 @@ from service.node.handlers.standard import standard_handlers
 from service.node.outside import Outside
 from service.node.tail import Start, TailStart
 from service.ports import Clock, HeldRights, History, RightsLoader
+from service.screens import TerminalScreens
 from tests.service_process import SECRET
 
 NOTHING_HELD = HeldRights({}, (), (), (), others=())
@@ -31,6 +32,7 @@ def outside_of(
         presence=MemoryPresence(),
         authenticator=TokenAuthenticator(SECRET, None, Expected()),
         clock=clock,
+        screens=TerminalScreens(),
         authority=more.pop("authority", lambda access: access),
         handlers=more.pop("handlers", None) or standard_handlers(),
         **more,

@@ -77,6 +77,11 @@ def tail(
     run(_tail(target, channel, start, mode, place, save))
 
 
+async def follow(target: Target, channel: str, after: str) -> int:
+    """Write what the programs of a channel have written behind a position to stdout; 0 when its task has ended."""
+    return await _tail(target, channel, after, "raw", None, None)
+
+
 async def _tail(
     target: Target, channel: str, start: str | None, mode: str, place: "Place | None", file: Path | None
 ) -> int:

@@ -1,4 +1,4 @@
-"""Who may read a channel and who may act on a task: pure rules over identity and rights."""
+"""Who may read a channel, act on a task or start one: pure rules over identity and rights."""
 
 from lastseen.channels import BROADCAST, SYSTEM, Channel
 from lastseen.names import Role
@@ -42,6 +42,13 @@ def may_execute(identity: Identity, task: Task, rights: Rights, trust_claims: bo
     if rights.is_deleted(task.project):
         return False
     return task.user == identity.user_id or _role_in(identity, task.project, rights, trust_claims) in _EXECUTING
+
+
+def may_start(identity: Identity, project: str, rights: Rights, trust_claims: bool) -> bool:
+    """Whether `identity` may start a task in `project`."""
+    if rights.is_deleted(project):
+        return False
+    return identity.is_admin or _role_in(identity, project, rights, trust_claims) in _EXECUTING
 
 
 def contradicts(record: Record, rights: Rights) -> bool:

@@ -35,10 +35,12 @@ class CommandRequest:
     data: dict[str, JsonValue] = field(default_factory=dict)
     id: str | None = None
     ref: JsonValue = None
+    project_id: str | None = None
+    """Of a start: where the task is to be. A task that runs has its own."""
 
 
 def read_command(command: CommandName, fields: Fields, ref: JsonValue = None) -> CommandRequest:
-    """The request in a message, or in the body of a request over HTTP. Raises BadRequest."""
+    """The request in a message, or in the body of a request over HTTP; no start. Raises BadRequest."""
     task = fields.get("task_id")
     is_named = isinstance(task, str) and task != ""
     text = fields.get("input")

@@ -16,6 +16,7 @@ TASK_ENDED: Final = "task_ended"
 NO_ANSWER: Final = "no_answer"
 NO_RESULT: Final = "no_result"
 ID_IN_USE: Final = "id_in_use"
+TASK_ID_IN_USE: Final = "task_id_in_use"
 RUNNER_LOST: Final = "runner_lost"
 
 
@@ -66,6 +67,11 @@ class Receipt:
     def refuses_id(self) -> bool:
         """Whether it is no word on the command of that id, but on another that came with the same."""
         return self.state is State.REJECTED and self.reason == ID_IN_USE
+
+    @property
+    def is_of_start(self) -> bool:
+        """Whether it says what became of the start of its task."""
+        return self.command == CommandName.START
 
     @property
     def is_final(self) -> bool:

@@ -10,6 +10,7 @@
                 - EpochEnded            another epoch is the present one: begin afresh in it
         - HistoryUnavailable    Postgres does not answer
         - TooManyCommands       as many commands wait for their receipts as may
+        - NoRunner              nobody has taken a start by its deadline
     - Unreadable            a record that no reader can use; quarantined and passed
 """
 
@@ -71,6 +72,12 @@ class TooManyCommands(Unavailable):
     """As many commands wait for their receipts as may: nothing was appended."""
 
     code = "too_many_commands"
+
+
+class NoRunner(Unavailable):
+    """Nobody has taken a start by its deadline: the same again, with its `id`, may still start the task once."""
+
+    code = "no_runner"
 
 
 class Unreadable(LastseenError):

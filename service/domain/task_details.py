@@ -13,6 +13,7 @@ from service.domain.tasks import Task
 
 _PROGRESS: Final = "task_progress_update"
 _CONFIRMATION: Final = "task_confirmation_required"
+_TELLING: Final = TASK_STATE_TYPES - {"task_screen"}
 
 Data = Mapping[str, Any]
 
@@ -44,7 +45,7 @@ class TaskDetails:
     @property
     def types(self) -> frozenset[str]:
         """The types that it needs to be given."""
-        return TASK_STATE_TYPES if _CONFIRMATION in self._missing else frozenset(self._missing)
+        return _TELLING if _CONFIRMATION in self._missing else frozenset(self._missing)
 
     @property
     def is_complete(self) -> bool:

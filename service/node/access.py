@@ -7,7 +7,7 @@ from typing import Final
 
 from lastseen.channels import Channel, parse_channel
 
-from service.domain.access_rules import contradicts, may_execute, may_read
+from service.domain.access_rules import contradicts, may_execute, may_read, may_start
 from service.domain.errors import Unavailable
 from service.domain.identity import Identity
 from service.domain.records import Record
@@ -101,6 +101,15 @@ class LogAccess:
         except Unavailable as error:
             return error
         return judged() is True
+
+    async def may_start(self, identity: Identity, project_id: str) -> Verdict:
+        def judged() -> bool:
+            return may_start(identity, project_id, self._known.rights, self._trust_claims)
+
+        if judged():
+            return True
+        settled = await self._settle()
+        return settled if isinstance(settled, Unavailable) else judged()
 
     def still_may(self, identity: Identity, name: str) -> bool:
         channel = _channel(name)

@@ -1,4 +1,4 @@
-"""Sending commands to whoever runs a task, and telling what became of each."""
+"""Sending commands to whoever runs tasks, and telling what became of each."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -9,14 +9,15 @@ from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from lastseen.commands import Command
+from lastseen.commands import Command, CommandName
 from lastseen.names import TERMINAL_TYPES
 
 from service.domain.command_requests import CommandRequest
-from service.domain.commands import RECEIPT_TYPE, CommandResult, fingerprint, is_loss
+from service.domain.commands import RECEIPT_TYPE, TASK_ID_IN_USE, CommandResult, fingerprint, is_loss
 from service.domain.errors import BadRequest, Denied, TooManyCommands, Unavailable
 from service.domain.identity import Identity
 from service.domain.records import Record
+from service.domain.task_starts import Beginning
 from service.node.receipts import Receipts
 from service.node.waiting_commands import Key, Waiting, WaitingCommands
 from service.ports import Clock, Commands, Verdict
@@ -40,6 +41,10 @@ class Executors(Protocol):
         """As `Access.may_execute`."""
         ...
 
+    async def may_start(self, identity: Identity, project_id: str) -> Verdict:
+        """As `Access.may_start`."""
+        ...
+
 
 class KnownTask(Protocol):
     """What has to be known of a task that is commanded."""
@@ -58,6 +63,14 @@ class TaskFinder(Protocol):
         ...
 
 
+class Beginnings(Protocol):
+    """Who looks up how a task began."""
+
+    async def of(self, task: str) -> Beginning:
+        """Raises Unavailable."""
+        ...
+
+
 class Commander:
     """Appends commands for those who may.
 
@@ -66,11 +79,18 @@ class Commander:
     """
 
     def __init__(
-        self, commands: Commands, access: Executors, tasks: TaskFinder, clock: Clock, settings: Settings
+        self,
+        commands: Commands,
+        access: Executors,
+        tasks: TaskFinder,
+        beginnings: Beginnings,
+        clock: Clock,
+        settings: Settings,
     ) -> None:
         self._commands = commands
         self._access = access
         self._tasks = tasks
+        self._beginnings = beginnings
         self._clock = clock
         self._settings = settings
         self._under_way = 0
@@ -102,7 +122,8 @@ class Commander:
 
         One that this node has sent is not appended again: the answer is that of the first. What has been
         appended stays so when the caller is cancelled. Raises Denied where `identity` may not or there is no
-        such task, BadRequest for an id that was another command's, Unavailable (the same id may be sent again).
+        such task, BadRequest for an id that was another command's or a start of a task that there is already,
+        Unavailable (the same id may be sent again).
         """
         async with self.sending(identity, request) as sent:
             return await sent.result()
@@ -136,29 +157,59 @@ class Commander:
     async def _begin(self, identity: Identity, request: CommandRequest) -> Waiting:
         key = Key(request.task_id, identity.user_id, request.id or uuid4().hex)
         async with self._turns.setdefault((key.user, key.task), asyncio.Lock()):
-            verdict = await self._access.may_execute(identity, key.task)
-            if isinstance(verdict, Unavailable):
-                raise verdict
-            if not verdict:
-                raise Denied("Task access denied")
+            await self._check_right(identity, request)
             waiting = Waiting(
                 key,
                 request.command,
-                fingerprint(request.command, request.data),
+                fingerprint(request.command, {**request.data, "project_id": request.project_id}),
                 asyncio.get_running_loop().time() + self._settings.command_deadline_seconds + GRACE_SECONDS,
                 asyncio.get_running_loop().create_future(),
             )
             if request.id is not None and (same := self._recognise(waiting)) is not None:
                 return same
             facts = await self._tasks.find(key.task)
-            if facts is None:
+            if request.command is CommandName.START:
+                if facts is None:
+                    await self._append(identity, request, request.project_id, waiting)
+                else:
+                    await self._recognise_start(waiting)
+            elif facts is None:
                 raise Denied("Task access denied")
-            if facts.ended:
+            elif facts.ended:
                 # What the lost runner knew of an id that was sent before, nobody knows.
                 waiting.end(lost=request.id is not None and key.task in self._lost)
             else:
                 await self._append(identity, request, facts.project, waiting)
             return waiting
+
+    async def _check_right(self, identity: Identity, request: CommandRequest) -> None:
+        if request.command is not CommandName.START:
+            verdict, denial = await self._access.may_execute(identity, request.task_id), "Task access denied"
+        else:
+            assert request.project_id is not None
+            verdict, denial = await self._access.may_start(identity, request.project_id), "Project access denied"
+        if isinstance(verdict, Unavailable):
+            raise verdict
+        if not verdict:
+            raise Denied(denial)
+
+    async def _recognise_start(self, new: Waiting) -> None:
+        """There is a task of that name: begun by this very start, which was sent before, or by another."""
+        beginning = await self._beginnings.of(new.key.task)
+        receipt = beginning.receipt
+        if receipt is not None and (receipt.by, receipt.command_id) == (new.key.user, new.key.id):
+            new.decide(receipt.state, receipt.reason)
+        elif beginning.may_follow:
+            self._waiting.add(new)
+            # It may have come while the log was read.
+            if (said := self._receipts.final(*new.key)) is not None:
+                new.decide(said.state, said.reason)
+        else:
+            raise BadRequest(
+                f"there is a task {new.key.task} already: choose another task_id, or leave it out",
+                code=TASK_ID_IN_USE,
+                field="task_id",
+            )
 
     async def _append(self, identity: Identity, request: CommandRequest, project: str | None, waiting: Waiting) -> None:
         deadline = self._clock.now_ms() / 1000 + self._settings.command_deadline_seconds

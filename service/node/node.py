@@ -13,6 +13,7 @@ from service.domain.replay_frames import ReplayFrames
 from service.domain.rights import Rights
 from service.domain.window import Window
 from service.node.access import LogAccess
+from service.node.beginnings import TaskBeginnings
 from service.node.command_tasks import CommandTasks
 from service.node.commands import Commander
 from service.node.connection import Connection
@@ -41,6 +42,8 @@ from service.node.sources import Sources
 from service.node.starts import Start as StreamStart
 from service.node.states import States
 from service.node.tail import Start, Tail, find_start
+from service.node.task_screens import TaskScreens
+from service.node.task_starter import TaskStarter
 from service.ports import Epoch
 from service.settings import Settings
 
@@ -83,13 +86,14 @@ class Node:
         replay = Replay(window, head, sources, epoch, settings.look_back)
         cursors = CursorKeeper(outside.cursors)
         access = outside.authority(by_the_log)
-        commander = Commander(outside.commands, access, rights, clock, settings)
+        past = EventHistory(window, head, replay, sources, settings.settle_seconds)
+        beginnings = TaskBeginnings(rights, past, window, head, epoch)
+        commander = Commander(outside.commands, access, rights, beginnings, clock, settings)
         self.commands = CommandTasks(tasks, commander, settings.max_waiting_commands_per_connection)
         self._left = asyncio.Event()
         """Set, and made anew, whenever a client has left."""
         self.puller = Puller(tasks)
         pace = Pace(_AT_ONCE)
-        past = EventHistory(window, head, replay, sources, settings.settle_seconds)
         self.services = Services(
             settings=settings,
             clock=clock,
@@ -104,13 +108,17 @@ class Node:
             replay_frames=ReplayFrames(_REPLAY_FRAMES_BYTES),
             pace=pace,
             history=past,
-            states=States(rights, access, head, window, past, epoch, settings.settle_seconds),
+            states=States(
+                *(rights, access, head, window, past, TaskScreens(past, outside.screens), epoch),
+                settle_seconds=settings.settle_seconds,
+            ),
             access=access,
             rights=rights,
             cursors=cursors,
             offline=OfflineMessages(cursors, replay, sources, window, head, clock, self.patience),
             patience=self.patience,
             commands=self.commands,
+            starter=TaskStarter(commander, rights, beginnings, past),
             presence=Presence(settings, outside.presence, log, connections, clock, pace),
             pull=self.puller.start,
         )

@@ -14,6 +14,7 @@ from service.ports import (
     History,
     PresenceLog,
     RightsLoader,
+    Screens,
 )
 
 
@@ -29,6 +30,7 @@ class Outside:
     presence: PresenceLog
     authenticator: Authenticator
     clock: Clock
+    screens: Screens
     authority: Callable[[Access], Access]
     """Puts a deployment's own judgement in front of the log's, or in its place."""
     handlers: Handlers

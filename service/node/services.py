@@ -22,6 +22,7 @@ from service.node.presence import Presence
 from service.node.replay import Replay
 from service.node.rights import KnownRights
 from service.node.states import States
+from service.node.task_starter import TaskStarter
 from service.ports import Access, Authenticator, Clock
 from service.settings import Settings
 
@@ -56,6 +57,7 @@ class Services:
     offline: OfflineMessages
     patience: Patience
     commands: CommandTasks
+    starter: TaskStarter
     presence: Presence
     pull: Callable[[Connection, CatchUp], None]
     """Start to serve a catch-up; ends by itself when the group is live, empty or its connection gone."""

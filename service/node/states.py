@@ -23,6 +23,7 @@ from service.node.event_history import EventHistory
 from service.node.head import Head
 from service.node.past import Wanted
 from service.node.rights import KnownRights
+from service.node.task_screens import TaskScreens
 from service.ports import Access, Epoch
 
 
@@ -33,6 +34,8 @@ class TaskAnswer:
     task: Task
     details: TaskDetails
     position: str
+    screen: Mapping[str, Any] | None = None
+    """Of its terminal, as the `data` of a `task_screen`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class States:
         head: Head,
         window: Window,
         history: EventHistory,
+        screens: TaskScreens,
         epoch: Epoch,
         settle_seconds: float,
     ) -> None:
@@ -65,6 +69,7 @@ class States:
         self._head = head
         self._window = window
         self._history = history
+        self._screens = screens
         self._epoch = epoch
         self._settle_seconds = settle_seconds
 
@@ -85,7 +90,11 @@ class States:
                 details.take(record)
                 if details.is_complete:
                     break
-        return TaskAnswer(task, details, position)
+        screen: Mapping[str, Any] | None = None
+        if task.started and details.first == task.fixed_by:
+            within = self._within(top, task.fixed_by)
+            screen = await self._screens.of(task, self._access.contradicts, *within)
+        return TaskAnswer(task, details, position, screen)
 
     async def project(self, project_id: str) -> ProjectAnswer | None:
         """A project, or None where the log has not begun it."""

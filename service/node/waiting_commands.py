@@ -90,8 +90,8 @@ class WaitingCommands:
         waiting = of_task.get(Key(task, receipt.by, receipt.command_id))
         if waiting is None or waiting.command != receipt.command:
             return
-        if receipt.refuses_id and receipt.node != self._node:
-            return  # what another node sent with this id
+        if receipt.refuses_id and not (receipt.node == self._node or (receipt.is_of_start and receipt.node is None)):
+            return  # what another node sent with this id; a start is refused whoever sent it
         if receipt.is_final:
             waiting.decide(receipt.state, receipt.reason)
         else:

@@ -16,6 +16,8 @@ from service.web import (
     socket,
     states,
     stats,
+    task_commands,
+    tasks,
     tickets,
 )
 from service.web.documented import describe
@@ -39,6 +41,8 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(history.router)
     app.include_router(event_stream.router)
     app.include_router(states.router)
+    app.include_router(tasks.router)
+    app.include_router(task_commands.router)
     app.include_router(cursors.router)
     app.include_router(tickets.router)
     app.include_router(stats.router)

@@ -9,13 +9,15 @@ from starlette.requests import ClientDisconnect
 from service.web.problems import Problem
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """What the body says, of at most `limit` bytes. Raises Problem 400 or 413."""
+async def read_json(request: Request, limit: int, *, may_be_empty: bool = False) -> Any:
+    """What the body says, of at most `limit` bytes; one that may be empty says {}. Raises Problem 400 or 413."""
     try:
         body = await _read(request, limit)
     except ClientDisconnect as error:
         # There is nobody left to hear it, and nothing that failed here.
         raise Problem(400, "the body broke off in the middle", code="invalid_json") from error
+    if may_be_empty and not body:
+        return {}
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """Errors over HTTP: `application/problem+json` (RFC 9457)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -26,12 +26,14 @@ class Problem(Exception):
         code: str,
         errors: Sequence[FieldError] = (),
         headers: dict[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.errors = list(errors)
         self.headers = headers
+        self.more = dict(more or {})
 
     def response(self) -> JSONResponse:
         """The answer."""
@@ -41,17 +43,24 @@ class Problem(Exception):
             "status": self.status,
             "detail": str(self),
             "code": self.code,
+            **self.more,
         }
         if self.errors:
             body["errors"] = [error._asdict() for error in self.errors]
         return JSONResponse(body, self.status, self.headers, "application/problem+json")
 
 
-def unavailable(error: Unavailable, detail: str = "") -> Problem:
-    """503, with when to come back; `detail` goes before what the error says."""
-    return Problem(
-        503, f"{detail}{error}", code=error.code, headers={"Retry-After": str(max(round(error.retry_after), 1))}
-    )
+def unavailable(error: Unavailable, detail: str = "", more: Mapping[str, object] | None = None) -> Problem:
+    """503, with when to come back; `detail` goes before what the error says, `more` beside it."""
+    headers = {"Retry-After": str(max(round(error.retry_after), 1))}
+    return Problem(503, f"{detail}{error}", code=error.code, headers=headers, more=more)
+
+
+def refused(errors: Sequence[FieldError]) -> Problem:
+    """422, for what is wrong with a body, field by field."""
+    found = [error._replace(detail=_WORDS.get(error.code, error.detail)) for error in errors]
+    detail = "; ".join(f"{one.field or 'the body'}: {one.detail}" for one in found[:3])
+    return Problem(422, detail, code="invalid_request", errors=found)
 
 
 def _invalid(error: RequestValidationError) -> Problem:

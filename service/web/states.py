@@ -33,12 +33,34 @@ def _data(description: str) -> dict[str, Any]:
     return {**_NULLABLE_DATA, "description": f"The `data` of {description}."}
 
 
+_COUNT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
+_SCREEN: Final[dict[str, Any]] = {
+    "type": ["object", "null"],
+    "title": "Screen",
+    "description": "The screen of the task's terminal, as the `data` of a `task_screen`: `text` draws it on a terminal "
+    "of that size, and the bytes of the stream `pty` from `offset` on go on from there. Null for a task without a "
+    "terminal, and where it can't be told.",
+    "required": ["columns", "rows", "offset", "text", "cursor"],
+    "additionalProperties": False,
+    "properties": {
+        "columns": {"type": "integer", "minimum": 1},
+        "rows": {"type": "integer", "minimum": 1},
+        "offset": _COUNT,
+        "text": {"type": "string"},
+        "cursor": {
+            "type": "object",
+            "required": ["line", "column", "visible"],
+            "additionalProperties": False,
+            "properties": {"line": _COUNT, "column": _COUNT, "visible": {"type": "boolean"}},
+        },
+    },
+}
 _TASK: Final[dict[str, Any]] = {
     "type": "object",
     "title": "TaskState",
     "required": [
         *("id", "project_id", "user_id", "status", "started_at", "ended_at"),
-        *("progress", "confirmation", "result", "position"),
+        *("progress", "confirmation", "result", "screen", "position"),
     ],
     "additionalProperties": False,
     "properties": {
@@ -51,6 +73,7 @@ _TASK: Final[dict[str, Any]] = {
         "progress": _data("its last `task_progress_update`"),
         "confirmation": _data("the `task_confirmation_required` that it waits for"),
         "result": _data("the event that ended it"),
+        "screen": _SCREEN,
         "position": POSITION,
     },
 }
@@ -64,6 +87,13 @@ _TASK_EXAMPLE: Final[dict[str, Any]] = {
     "progress": {"percent": 40},
     "confirmation": {"confirmation_id": "c1", "question": "Overwrite main.py?"},
     "result": None,
+    "screen": {
+        "columns": 80,
+        "rows": 24,
+        "offset": 14,
+        "text": "\x1bc\x1b[1m>>> \x1b[0m6 * 7",
+        "cursor": {"line": 0, "column": 9, "visible": True},
+    },
     "position": "k3f9:0=1523,1=88",
 }
 _PROJECT: Final[dict[str, Any]] = {
@@ -119,13 +149,13 @@ async def read_task(request: Request, task_id: Annotated[str, _id("task", "build
     """A task as of a position."""
     node: Node = request.app.state.node
     identity = await identify(request)
-    await _check_right(node, identity, f"task:{task_id}")
+    await check_right(node, identity, f"task:{task_id}")
     try:
         found = await node.services.states.task(task_id)
     except Unavailable as error:
         raise unavailable(error) from error
     # It may have ended while the state was read.
-    await _check_right(node, identity, f"task:{task_id}")
+    await check_right(node, identity, f"task:{task_id}")
     if found is None:
         raise Problem(404, f"the log has no event of a task {task_id}", code="not_found")
     return JSONResponse(_task(found))
@@ -145,19 +175,19 @@ async def read_project(request: Request, project_id: Annotated[str, _id("project
     """A project as of a position."""
     node: Node = request.app.state.node
     identity = await identify(request)
-    await _check_right(node, identity, f"project:{project_id}")
+    await check_right(node, identity, f"project:{project_id}")
     try:
         found = await node.services.states.project(project_id)
     except Unavailable as error:
         raise unavailable(error) from error
     # It may have ended while the state was read.
-    await _check_right(node, identity, f"project:{project_id}")
+    await check_right(node, identity, f"project:{project_id}")
     if found is None:
         raise Problem(404, f"nothing in the log has begun a project {project_id}", code="not_found")
     return JSONResponse(_project(found))
 
 
-async def _check_right(node: Node, identity: Identity, channel: str) -> None:
+async def check_right(node: Node, identity: Identity, channel: str) -> None:
     """Raises Problem: what must not be read and what there is not look the same to whoever may not read all."""
     verdict = (await node.services.access.judge(identity, [channel]))[channel]
     if isinstance(verdict, Unavailable):
@@ -179,6 +209,7 @@ def _task(answer: TaskAnswer) -> dict[str, object]:
         "progress": details.progress,
         "confirmation": details.confirmation,
         "result": details.result,
+        "screen": answer.screen,
         "position": answer.position,
     }
 

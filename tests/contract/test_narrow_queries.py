@@ -37,6 +37,7 @@ async def test_a_page_of_offline_messages_is_read_by_their_index(copied: History
             ["task_failed", "task_progress_update"],
             "log_task_state",
         ),
+        ({"type": "task_screen", "task_id": "t", "project_id": "p"}, "task:t", ["task_screen"], "log_task_state"),
         (
             {"type": "project_config_changed", "project_id": "p"},
             "project:p",

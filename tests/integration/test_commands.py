@@ -164,6 +164,12 @@ async def test_the_client_and_the_terminal(nodes: Nodes, runner: Runner) -> None
         assert (await client.cancel("ended")).reason == "task_ended"
     options = ("--url", two.url, "--token", BOB)
     assert await lastseen("send-input", "t", "yes", *options) == (0, "", "")
-    assert {"task_input from the client", "task_pause", "task_input yes"} <= set(runner.applied)
+    assert await lastseen("pause", "t", *options) == (0, "", "")
+    assert await lastseen("resume", "t", *options) == (0, "", "")
+    assert await lastseen("confirm", "t", "c1", "no", *options) == (0, "", "")
+    assert runner.read[-1].data == {"confirmation_id": "c1", "approved": False}
+    assert {"task_input from the client", "task_pause", "task_input yes", "task_resume"} <= set(runner.applied)
+    status, out, err = await lastseen("send-input", "t", "reject", "-n", *options, "--id", "y")
+    assert (status, out, err) == (1, "", "rejected: the task takes no input (command y)\n")
     status, out, err = await lastseen("cancel", "ended", *options, "--id", "x")
     assert (status, out, err) == (1, "", "rejected: the task has ended (command x)\n")

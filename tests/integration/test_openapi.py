@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from tests.command_runner import Runner, reading_commands
 from tests.nodes import ADMIN, NodeProcess, new_ground
 
 CHECKS = (
@@ -56,8 +57,16 @@ async def test_a_node_answers_as_its_document_says(kafka: str, postgres_url: str
     seed = int(os.environ.get("LASTSEEN_SEED", secrets.randbelow(2**32)))
     print(f"LASTSEEN_SEED={seed}")
     # An event stream has no end of its own: there it has one.
-    async with new_ground(kafka, postgres_url) as ground, ground.node(stream_seconds=0.1) as node, ground.log_writer():
+    async with (
+        new_ground(kafka, postgres_url) as ground,
+        ground.node(stream_seconds=0.1, command_deadline_seconds=1) as node,
+        ground.log_writer(),
+        reading_commands(ground) as consumer,
+    ):
+        running = asyncio.create_task(Runner(node).run(consumer))
         status, said = await run_schemathesis(node, tmp_path, seed)
+        assert not running.done(), running.result()
+        running.cancel()
         assert status == 0, said
         report = json.loads((tmp_path / "report.json").read_text())
         operations = sum(len(methods) for methods in (await fetch(node, "/openapi.json"))["paths"].values())

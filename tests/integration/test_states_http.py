@@ -74,6 +74,28 @@ async def test_a_task_from_its_start_to_its_end(node: NodeProcess) -> None:
     assert ended["ended_at"] >= ended["started_at"]
 
 
+async def test_the_screen_of_a_terminal(node: NodeProcess) -> None:
+    task: Message = {"task_id": "repl", "project_id": "p"}
+
+    def written(offset: int, text: str) -> Message:
+        data = {"stream": "pty", "offset": offset, "bytes": len(text), "text": text}
+        return {"type": "task_output", **task, "data": data}
+
+    await node.publish(started("repl", project_id="p", data={"pty": True, "columns": 20, "rows": 2}))
+    blank = (await state(node, "tasks/repl"))["screen"]
+    assert (blank["columns"], blank["rows"], blank["offset"]) == (20, 2, 0)
+    assert blank["cursor"] == {"line": 0, "column": 0, "visible": True}
+    # The lines up to the screen are in Postgres alone.
+    lines = [written(6 * number, "line\r\n") for number in range(300)]
+    told = {**blank, "text": "\x1bclast\r\n", "offset": 1800, "cursor": {"line": 1, "column": 0, "visible": True}}
+    await node.publish(*lines, {"type": "task_screen", **task, "data": told}, written(1800, ">>> 6*"))
+    screen = (await state(node, "tasks/repl", BOB))["screen"]
+    assert ("last" in screen["text"], ">>> 6*" in screen["text"], "line" in screen["text"]) == (True, True, False)
+    assert (screen["offset"], screen["cursor"]) == (1806, {"line": 1, "column": 6, "visible": True})
+    await node.publish(*(output("repl", number, project_id="p") for number in range(300)))
+    assert (await state(node, "tasks/repl"))["screen"] == screen
+
+
 async def test_a_project_and_its_end(node: NodeProcess) -> None:
     first = await state(node, "projects/p", BOB)
     position = first.pop("position")

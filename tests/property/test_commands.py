@@ -23,6 +23,7 @@ from service.domain.commands import CommandResult, State
 from service.domain.errors import LogUnavailable, TooManyCommands
 from service.domain.identity import Identity
 from service.domain.records import Record, read_record
+from service.domain.task_starts import Beginning
 from service.node.commands import Commander
 from service.settings import Settings
 from tests.raw import raw_of, task_event
@@ -132,11 +133,17 @@ class Node:
         self._world = world
         self._facts = Facts(None, ended=False)
         clock: Any = SimpleNamespace(now_ms=lambda: int(asyncio.get_running_loop().time() * 1000))
-        self.commander = Commander(world.commands, self, self, clock, SETTINGS)
+        self.commander = Commander(world.commands, self, self, self, clock, SETTINGS)
 
     async def may_execute(self, _: Identity, __: str) -> bool:
         await asyncio.sleep(self._world.random.choice([0, 0.01]))
         return True
+
+    async def may_start(self, _: Identity, __: str) -> bool:
+        return False
+
+    async def of(self, _: str) -> Beginning:
+        return Beginning(None, may_follow=False)
 
     async def find(self, _: str) -> Facts:
         return self._facts

@@ -147,6 +147,17 @@ async def test_who_may_act_on_a_task(bench: Bench) -> None:
     assert isinstance(await bench.access.may_execute(BOB, "t"), Unavailable), "it may have been given a moment ago"
 
 
+async def test_who_may_start_tasks(bench: Bench) -> None:
+    assert await bench.access.may_start(ANN, "p") is False
+    await bench.append(member("added", "ann", "viewer"))
+    assert await bench.access.may_start(ANN, "p") is False
+    await bench.append(member("added", "ann", "member"))
+    assert await bench.access.may_start(ANN, "p") is True
+    bench.log.available = False
+    assert await bench.access.may_start(ANN, "p") is True
+    assert isinstance(await bench.access.may_start(BOB, "p"), Unavailable), "it may have been given a moment ago"
+
+
 async def test_a_task_that_somebody_watches_is_not_forgotten() -> None:
     bench = Bench(tasks=1)
     await bench.load()

@@ -3,7 +3,7 @@
 import pytest
 from lastseen.channels import Channel, parse_channel
 
-from service.domain.access_rules import may_execute, may_read
+from service.domain.access_rules import may_execute, may_read, may_start
 from service.domain.identity import Identity
 from service.domain.rights import Rights
 from tests.records import rights_log
@@ -89,3 +89,26 @@ def test_who_acts_on_a_task(rights: Rights, who: Identity, task: str, may: bool)
     found = rights.task(task)
     assert found is not None
     assert may_execute(who, found, rights, trust_claims=True) is may
+
+
+@pytest.mark.parametrize(
+    ("who", "project", "may"),
+    [
+        (identity("ann"), "p", True),
+        (identity("vera"), "p", False),
+        (identity("vera", "", "p"), "p", False),
+        (identity("bob", "", "p"), "p", False),
+        (identity("dora", "", "p"), "p", True),
+        (identity("carl"), "p", False),
+        (identity("root", "admin"), "p", True),
+        (identity("root", "admin"), "unheard-of", True),
+        (identity("root", "admin"), "gone", False),
+        (identity("ann"), "unheard-of", False),
+    ],
+)
+def test_who_starts_tasks(rights: Rights, who: Identity, project: str, may: bool) -> None:
+    assert may_start(who, project, rights, trust_claims=True) is may
+
+
+def test_claims_start_tasks_only_where_they_are_trusted(rights: Rights) -> None:
+    assert not may_start(identity("dora", "", "p"), "p", rights, trust_claims=False)

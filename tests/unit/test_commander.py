@@ -17,6 +17,7 @@ from service.domain.errors import BadRequest, Denied, LogUnavailable, TooManyCom
 from service.domain.identity import Identity
 from service.domain.messages import Message
 from service.domain.records import read_record
+from service.domain.task_starts import Beginning
 from service.node.command_tasks import CommandTasks
 from service.node.commands import GRACE_SECONDS, Commander
 from service.settings import Settings
@@ -49,16 +50,23 @@ class Ground:
         self.log = MemoryLog(1)
         self.facts: dict[str, Facts] = {"t": Facts("shop", ended=False)}
         self.verdict: bool | Unavailable = True
+        self.beginning = Beginning(None, may_follow=False)
         self.commander = self.with_settings()
         self._offset = 0
 
     def with_settings(self, **changed: int) -> Commander:
         clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
         settings = SETTINGS.model_copy(update=changed)
-        return Commander(MemoryCommands(self.log), self, self, clock, settings)
+        return Commander(MemoryCommands(self.log), self, self, self, clock, settings)
 
     async def may_execute(self, who: Identity, _: str) -> bool | Unavailable:
         return self.verdict if who is not VIEWER else False
+
+    async def may_start(self, who: Identity, _: str) -> bool | Unavailable:
+        return self.verdict if who is not VIEWER else False
+
+    async def of(self, _: str) -> Beginning:
+        return self.beginning
 
     async def find(self, task: str) -> Facts | None:
         return self.facts.get(task)

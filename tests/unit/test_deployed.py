@@ -60,7 +60,10 @@ def twice(handlers: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (Half, r"test_deployed:Half gave a Half, which lacks judge, may_execute, still_may, contradicts of the port"),
+        (
+            Half,
+            r":Half gave a Half, which lacks judge, may_execute, may_start, still_may, contradicts of the port",
+        ),
         (raising, r"test_deployed:raising failed: KeyError: 'directory' \(.*test_deployed.py, line \d+\)"),
     ],
 )

@@ -13,7 +13,7 @@ def test_the_names_are_those_of_the_protocol() -> None:
     listed = re.search(r"^Named types\..*?\n\n", PROTOCOL.read_text(), re.MULTILINE | re.DOTALL)
     assert listed is not None
     types = re.findall(r"`([a-z_]+)`", listed[0])
-    assert len(types) == 28
+    assert len(types) == 29
     assert sorted(types) == sorted(
         str(name) for kind in (TaskEvents, ProjectEvents, SystemEvents, UserEvents) for name in kind
     )

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
+from uuid import uuid4
 
 from websockets.exceptions import ConnectionClosed
 
@@ -30,6 +31,7 @@ from lastseen.verdicts import code_and_reason
 
 if TYPE_CHECKING:
     from lastseen.history import History
+    from lastseen.starting import StartedTask
 
 
 class Client:
@@ -230,6 +232,45 @@ class Client:
         """
         self._check_open()
         return list((await self._asking.ask({"type": "presence", "channel": channel}))["users"])
+
+    async def start(
+        self,
+        project: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout_seconds: float | None = None,
+        pty: tuple[int, int] | None = None,
+        takes_input: bool = False,
+        adapter: str = "plain",
+        task: str | None = None,
+        command_id: str | None = None,
+        on_retry: Callable[[str, float], None] | None = None,
+    ) -> "StartedTask":
+        """Run a program as a task of `project`, on whichever runner takes it; back when one has begun it.
+
+        `pty`: on a terminal of so many columns and rows; else, with `takes_input`, its stdin stays open for
+        `send_input`. It needs no connection, and goes on while the service is away; started once, also if you call
+        this again with the same `command_id`. Raises AccessDenied, BadRequest, NoRunner: see `lastseen.starting`.
+        """
+        from lastseen.starting import start_task
+
+        body: dict[str, object] = {
+            "project_id": project,
+            "command": [*command],
+            "env": dict(env or {}),
+            "cwd": cwd,
+            "timeout_seconds": timeout_seconds,
+            "pty": pty is not None,
+            "input": takes_input,
+            "adapter": adapter,
+            "task_id": task,
+            "id": command_id or uuid4().hex,
+        }
+        if pty is not None:
+            body["columns"], body["rows"] = pty
+        return await start_task(self._url, self._token, body, on_retry)
 
     async def send_input(self, task: str, text: str, *, command_id: str | None = None) -> CommandResult:
         """Write `text` to the input of a running task, as it is; wait until it is known what became of that.

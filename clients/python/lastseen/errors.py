@@ -9,6 +9,7 @@
             - InvalidEvent            so is the event, told before anything was sent; a ValueError too
                 - OtherProject            its task belongs to another project, or to none
     - LogUnavailable          Kafka has not confirmed the event `id`: emit it again, with that id
+    - NoRunner                nobody has taken the start of `task`: start it again, with the same `id`
     - Ended                   the server ended the subscription of `channel`; `reason`: rights, project_deleted, token
     - ProtocolError           the other side does not speak version 1 of the protocol
     - Closed                  used before it was opened, or after it was closed
@@ -85,6 +86,18 @@ class LogUnavailable(LastseenError):
 
     def __init__(self, message: str, *, id: str | None = None) -> None:  # noqa: A002 - the envelope's word
         super().__init__(message)
+        self.id = id
+
+
+class NoRunner(LastseenError):
+    """No runner has taken the start of a task before its deadline.
+
+    Started again with this `id`, it is the same start: `task` is started once at most.
+    """
+
+    def __init__(self, message: str, *, task: str, id: str) -> None:  # noqa: A002 - the envelope's word
+        super().__init__(message)
+        self.task = task
         self.id = id
 
 

@@ -36,6 +36,7 @@ class TaskEvents(StrEnum):
     TIMEOUT = "task_timeout"
     STATUS_CHANGE = "task_status_change"
     COMMAND = "task_command"
+    SCREEN = "task_screen"
 
 
 class ProjectEvents(StrEnum):
@@ -91,11 +92,11 @@ MEMBERSHIP_TYPES: Final = frozenset({"project_member_added", "project_member_rem
 
 PRESENCE_TYPES: Final = frozenset({"user_online", "user_offline"})
 
-LEFT_OUT_OFFLINE: Final = frozenset({"task_output", "task_progress_update"}) | PRESENCE_TYPES
+LEFT_OUT_OFFLINE: Final = frozenset({"task_output", "task_progress_update", "task_screen"}) | PRESENCE_TYPES
 """Not among a user's offline messages: they belong to their task, or to their moment."""
 
 TASK_STATE_TYPES: Final = TASK_TYPES - {"task_output", "task_command"}
-"""What may say something of a task's state, its progress included: all but the floods and the receipts."""
+"""What may say something of a task's state, its progress and screen included: all but the floods and the receipts."""
 
 PROJECT_STATE_TYPES: Final = frozenset({"project_created", "project_updated", "project_config_changed"})
 """Their `data` is what a project is like."""

@@ -61,7 +61,7 @@ class TaskStart(BaseModel):
 
     def to_data(self) -> dict[str, JsonValue]:
         """The `data` of the command: every field, so that the same start always looks the same."""
-        data: dict[str, JsonValue] = self.model_dump(mode="json")
+        data: dict[str, JsonValue] = self.model_dump(mode="json", include=set(TaskStart.model_fields))
         return data
 
 
