@@ -79,10 +79,13 @@ class ReplayFrames:
         kept = self._framed.find(key)
         if kept is not None:
             return kept
-        if any(record.ttl is not None or isinstance(record, Unusable) for record in records):
-            return None
         middle = b',"replay":%b,"partition":%d,"offset":' % (to_json([channel]), first.partition)
-        made = _Framed({one.offset: text_frame(b"%b%b%d}" % (one.value[:-1], middle, one.offset)) for one in records})
+        frames = {}
+        for record in records:
+            if record.ttl is not None or record.__class__ is Unusable:
+                return None
+            frames[record.offset] = text_frame(b"%b%b%d}" % (record.value[:-1], middle, record.offset))
+        made = _Framed(frames)
         self._framed.keep(key, made)
         return made
 

@@ -66,7 +66,7 @@ class Presence:
         self._grace_ms = round(settings.presence_grace_seconds * 1000)
         self._tick_seconds = min(1.0, settings.presence_lease_seconds / 10)
         self._fold = Fold(self._lease_ms)
-        self._outbox = Outbox(log, settings.instance_id, settings.presence_lease_seconds, self._new_incarnation())
+        self._outbox = Outbox(log, settings.instance_id, settings.presence_lease_seconds, self._new_incarnation(), pace)
         self._asking = Asking(self._outbox.post, self._count)
         self._held = self._outbox.held
         self._next: int | None = None

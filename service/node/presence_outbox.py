@@ -17,6 +17,7 @@ from service.domain.presence_records import (
     lease_key,
 )
 from service.node.held import Held
+from service.node.pace import Pace
 from service.ports import PresenceLog
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ RENEWALS: Final = 3
 """How often a lease is renewed in its time."""
 _RETRY_SECONDS: Final = 0.5
 _LEAVE_SECONDS: Final = 2.0
+_YIELD_SECONDS: Final = 2.0
+"""How long what is held waits, nobody asking for it, while others are coming."""
 
 Entry = tuple[str, bytes | None]
 
@@ -37,12 +40,13 @@ class Outbox:
     So an answer comes behind all that its node held when it was given.
     """
 
-    def __init__(self, log: PresenceLog, node: str, lease_seconds: float, incarnation: str) -> None:
+    def __init__(self, log: PresenceLog, node: str, lease_seconds: float, incarnation: str, pace: Pace) -> None:
         self.held = Held(self._wake_up)
         self.incarnation = incarnation
         self._log = log
         self._node = node
         self._lease_seconds = lease_seconds
+        self._pace = pace
         self._mail: deque[Question | Answer] = deque(maxlen=MAX_MAIL)
         self._written: set[str] = set()
         """Users of whom this incarnation has written a holding."""
@@ -74,6 +78,8 @@ class Outbox:
             self._wake.clear()
             try:
                 while self.held.has_untold or self._mail or loop.time() >= self._renew_at:
+                    if not self._mail:
+                        await self._pace.quiet(min(_YIELD_SECONDS, max(self._renew_at - loop.time(), 0.0)))
                     await self._write(loop.time())
                 is_away = False
             except LogUnavailable as error:
