@@ -29,18 +29,19 @@ ENDS = ("task_completed", "task_failed", "task_cancelled", "task_timeout")
 
 @dataclass
 class RunnerProcess:
-    """`python -m consumers.runner`."""
+    """`python -m consumers.runner`, or of another module that runs it."""
 
     name: str
     environment: dict[str, str]
     log: Path
+    module: str
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it reads commands."""
         with self.log.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "consumers.runner"), env=self.environment, stdout=out, stderr=out
+                *(sys.executable, "-m", self.module), env=self.environment, stdout=out, stderr=out
             )
         await until(lambda: "reading commands" in self.said, timeout=60, what="the runner reading")
 
@@ -74,7 +75,9 @@ class RunnerSite:
     runners: list[RunnerProcess] = field(default_factory=list)
 
     @asynccontextmanager
-    async def runner(self, name: str, **settings: object) -> AsyncIterator[RunnerProcess]:
+    async def runner(
+        self, name: str, *, module: str = "consumers.runner", **settings: object
+    ) -> AsyncIterator[RunnerProcess]:
         """A runner that allows all, unless `settings` say otherwise (environment variables less their prefix)."""
         given = {
             "allow": '["*"]',
@@ -87,7 +90,7 @@ class RunnerSite:
         }
         environment = {**os.environ, **self.ground.environment, "INSTANCE_ID": name, "LASTSEEN_JWT_SECRET": "hidden"}
         environment |= {f"LASTSEEN_{key.upper()}": str(value) for key, value in given.items()}
-        runner = RunnerProcess(name, environment, self.folder / f"{name}-{uuid4().hex}.log")
+        runner = RunnerProcess(name, environment, self.folder / f"{name}-{uuid4().hex}.log", module)
         try:
             await runner.start()
             yield runner
