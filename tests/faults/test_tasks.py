@@ -1,10 +1,12 @@
 """Tasks that are watched, answered and stopped from anywhere, small: see the modules that each test plays."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
+from random import Random
 
 import pytest
 
-from tests.faults import many_tasks
+from tests.faults import many_inputs, many_tasks
 from tests.faults.workshop import Workshop, open_workshop
 from tests.nodes import new_ground
 
@@ -17,6 +19,37 @@ async def workshop(kafka: str, postgres_url: str, tmp_path_factory: pytest.TempP
         open_workshop(ground, folder, nodes=2, runners=2, lease_seconds=3) as workshop,
     ):
         yield workshop
+
+
+async def test_input_that_is_sent_again_is_applied_once(workshop: Workshop) -> None:
+    plan = many_inputs.Plan(inputs=100, users=4, restart_every=1)
+    seed = Random().getrandbits(32)
+    print(f"seed {seed}")
+    outcome = await many_inputs.play(workshop, plan, seed)
+    print(outcome)
+    assert not outcome.wrong, outcome.wrong[:5]
+    assert outcome.counts["applied"] == outcome.counts["lines read by the program"] == plan.inputs
+    sent = sum((typist.counts for typist in outcome.typists), Counter[str]())
+    for what in ("cuts", "sent again", "sent over HTTP", "answered applied"):
+        assert sent[what], f"no {what}: a run that is too tame shows nothing"
+    assert outcome.restarts
+    assert outcome.counts["appended again"], "what was sent again was all recognised by nodes: the runner was not asked"
+
+    # And would it have seen anything? A line that was read twice, and one receipt that says something else.
+    events = workshop.book.events(outcome.task)
+    (output,) = [event for event in events if event["type"] == "task_output"][:1]
+    receipt = next(event for event in reversed(events) if event["data"].get("command") == "task_input")
+    output["data"]["text"] += output["data"]["text"]
+    output["data"]["bytes"] *= 2
+    for event in events:
+        if event["type"] == "task_output" and event is not output:
+            event["data"]["offset"] += output["data"]["bytes"] // 2
+    many_inputs.judge(events, plan, outcome)
+    assert outcome.wrong
+    outcome.wrong.clear()
+    receipt["data"]["state"] = "expired"
+    many_inputs.judge(events, plan, outcome)
+    assert any("its receipts are" in problem for problem in outcome.wrong)
 
 
 async def test_what_a_killed_runner_was_acknowledged_is_there_and_its_tasks_end_as_lost(workshop: Workshop) -> None:
