@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.faults import many_inputs, many_tasks
+from tests.faults import many_inputs, many_tasks, watched_program
 from tests.faults.workshop import Workshop, open_workshop
 from tests.nodes import new_ground
 
@@ -19,6 +19,34 @@ async def workshop(kafka: str, postgres_url: str, tmp_path_factory: pytest.TempP
         open_workshop(ground, folder, nodes=2, runners=2, lease_seconds=3) as workshop,
     ):
         yield workshop
+
+
+async def test_two_who_watch_and_type_see_the_same_and_what_the_program_shows(workshop: Workshop) -> None:
+    outcome = await watched_program.play(workshop, watched_program.Plan(rounds=12, kills=2))
+    print(outcome)
+    assert not outcome.wrong, outcome.wrong[:5]
+    counts = outcome.counts
+    assert counts["kills"] == 2
+    for what in ("typed by the page", "typed over HTTP", "typed by the command", "typed meanwhile", "screens told"):
+        assert counts[what], f"no {what}: a run that is too tame shows nothing"
+
+    # And would it have seen anything? An event less, two in another order, and a screen with another letter.
+    last = [at for at, event in enumerate(outcome.page) if event["type"] == "task_output"][-1]
+    taken = outcome.page.pop(last)
+    assert _differing(outcome)
+    outcome.page.insert(last - 1, taken)
+    assert _differing(outcome)
+    outcome.page.insert(last, outcome.page.pop(last - 1))
+    assert not _differing(outcome)
+    screen = watched_program.folded(outcome.terminal)
+    assert watched_program.same_screen(screen, outcome.recorded)
+    assert not watched_program.same_screen(screen, outcome.recorded + b"x")
+
+
+def _differing(outcome: watched_program.Outcome) -> list[str]:
+    outcome.wrong.clear()
+    watched_program.judge(outcome)
+    return list(outcome.wrong)
 
 
 async def test_input_that_is_sent_again_is_applied_once(workshop: Workshop) -> None:
