@@ -22,7 +22,8 @@ async def workshop(kafka: str, postgres_url: str, tmp_path_factory: pytest.TempP
 
 
 async def test_two_who_watch_and_type_see_the_same_and_what_the_program_shows(workshop: Workshop) -> None:
-    outcome = await watched_program.play(workshop, watched_program.Plan(rounds=12, kills=2))
+    plan = watched_program.Plan(rounds=12, kills=2, cancelled_by="command")
+    outcome = await watched_program.play(workshop, plan)
     print(outcome)
     assert not outcome.wrong, outcome.wrong[:5]
     counts = outcome.counts

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import pyte
@@ -52,6 +53,7 @@ class Plan:
     """In each both type, at once."""
     kills: int
     """How often both are killed, evenly spread over the rounds."""
+    cancelled_by: Literal["page", "command"] = "page"
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Outcome:
                 f"both killed {self.counts['kills']} times, {of('typed meanwhile')}",
                 f"the program wrote {len(self.recorded)} bytes; events in the log {len(self.log)}, seen by the page "
                 f"{len(self.page)}, by the terminal {len(self.terminal)}; {of('outputs', 'screens told')}",
-                of("screens compared", "screens that differ", "bytes behind a joined screen"),
+                of("screens compared", "screens that differ", "most bytes behind a screen"),
                 *(f"WRONG: {problem}" for problem in self.wrong),
             ]
         )
@@ -125,8 +127,7 @@ class _Show:
                 await asyncio.gather(self._type_on_page(page), self._type_elsewhere(b))
                 await self._until_said(page)
         await self._compare_screens(page)
-        ended = await page.command("task_cancel")
-        assert ended["success"], ended
+        await self._cancel(page, b)
         assert await self._terminal.end() == 0
         await until(lambda: page.events[-1]["type"] == "task_cancelled", what="the page hearing of the end")
         await self.workshop.book.read_on()
@@ -156,6 +157,14 @@ class _Show:
         await self._until_said(page)
         await self._compare_screens(page)
 
+    async def _cancel(self, page: Page, node: NodeProcess) -> None:
+        if self.plan.cancelled_by == "page":
+            ended = await page.command("task_cancel")
+            assert ended["success"], ended
+        else:
+            status, _, said = await lastseen("cancel", self.task, "--url", node.url, "--token", token("bob"))
+            assert status == 0, said
+
     async def _type_on_page(self, page: Page) -> None:
         result = await page.command("task_input", input=self._next())
         assert result["success"], result
@@ -163,7 +172,7 @@ class _Show:
 
     async def _type_elsewhere(self, node: NodeProcess, *, meanwhile: bool = False) -> None:
         counts, text = self.outcome.counts, self._next()
-        if counts["typed over HTTP"] % _CLI_EVERY == _CLI_EVERY // 2:
+        if self._said % _CLI_EVERY == 0:
             given = ("--url", node.url, "--token", token("bob"))
             status, _, said = await lastseen("send-input", self.task, text, *given)
             assert status == 0, said
@@ -171,7 +180,7 @@ class _Show:
         else:
             answer = await self.workshop.post(node, f"/{self.task}/input", {"input": text}, "bob")
             assert (answer.status_code, answer.json()["success"]) == (200, True), answer.text
-        counts["typed over HTTP"] += 1
+            counts["typed over HTTP"] += 1
         counts["typed meanwhile"] += meanwhile
 
     def _next(self) -> str:
@@ -199,8 +208,8 @@ class _Show:
             newest = next((e["data"] for e in reversed(page.events) if e["type"] == "task_screen"), None)
             if newest is not None:
                 # Whoever comes now and folds the newest screen that was told, and the output behind it.
-                behind = [chunk for chunk in _chunks(page.events) if chunk.offset >= newest["offset"]]
-                counts["bytes behind a joined screen"] = sum(len(chunk.raw) for chunk in behind)
+                behind = len(recorded) - newest["offset"]
+                counts["most bytes behind a screen"] = max(counts["most bytes behind a screen"], behind)
                 screens["a latecomer's"] = screen_after(read_snapshot(newest), _chunks(page.events))
         for whose, screen in screens.items():
             counts["screens compared"] += 1
@@ -273,8 +282,9 @@ async def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=200, help="in each of which both type")
     parser.add_argument("--kills", type=int, default=10, help="how often both are killed")
+    parser.add_argument("--cancelled-by", choices=["page", "command"], default="page")
     given = parser.parse_args()
-    plan = Plan(given.rounds, given.kills)
+    plan = Plan(given.rounds, given.kills, given.cancelled_by)
     async with own_workshop(nodes=2, runners=1) as workshop:
         outcome = await play(workshop, plan)
     print(plan, outcome, sep="\n")
