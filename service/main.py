@@ -11,6 +11,7 @@ from typing import NoReturn
 import asyncpg
 
 from service.adapters.clock import SystemClock
+from service.adapters.kafka.command_reader import read_commands
 from service.adapters.kafka.commands import KafkaCommands
 from service.adapters.kafka.log import KafkaLog, open_log
 from service.adapters.kafka.presence import open_presence
@@ -118,6 +119,7 @@ async def _running(
             rights=PostgresRights(pool, epoch.number),
             cursors=PostgresCursors(pool, settings.cursor_rest),
             commands=commands,
+            command_source=lambda reach: read_commands(kafka, settings.commands_topic, reach, timeout=seconds),
             presence=presence,
             authenticator=authenticator,
             clock=SystemClock(),

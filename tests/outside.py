@@ -23,12 +23,14 @@ def outside_of(
     log: MemoryLog, clock: Clock, history: History | None = None, rights: RightsLoader | None = None, **more: Any
 ) -> Outside:
     """Twins around a log; a history and a projection that have not begun where none are given."""
+    commands = more.pop("commands", None) or MemoryCommands()
     return Outside(
         log=log,
         history=history or MemoryHistory(log),
         rights=rights or MemoryRights(log),
         cursors=more.pop("cursors", None) or MemoryCursors(),
-        commands=MemoryCommands(),
+        commands=commands,
+        command_source=lambda reach: commands.source(reach, clock),
         presence=MemoryPresence(),
         authenticator=TokenAuthenticator(SECRET, None, Expected()),
         clock=clock,

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from lastseen.channels import parse_channel
 from lastseen.names import LEFT_OUT_OFFLINE
@@ -53,6 +54,7 @@ class MemoryLog:
     """`EventLog` in memory. While `available` is false every call raises LogUnavailable."""
 
     def __init__(self, partitions: int = 4, now_ms: Callable[[], int] = _now_ms) -> None:
+        self.topic_id = uuid4()
         self._partitions = [_Partition() for _ in range(partitions)]
         self._now_ms = now_ms
         self._available = True

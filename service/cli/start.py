@@ -1,12 +1,12 @@
 """`lastseen start`: a program as a task, on whichever runner takes it."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from service.cli.keyboard import terminal_size
 from service.cli.running import run, say
 from service.cli.tail import follow
 from service.cli.target import LOCAL_USER, Target, find_target, target_options
@@ -54,7 +54,7 @@ def start(
         if target.user != LOCAL_USER or not callable(target.token):
             raise click.UsageError("--project P (or LASTSEEN_PROJECT) names the project that the task is to be in")
         project = LOCAL_PROJECT
-    size = _terminal_size() if pty else None
+    size = terminal_size() if pty else None
     run(_start(target, follows, project=project, env=_variables(env), pty=size, command_id=id_, **options))
 
 
@@ -66,14 +66,6 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
             raise click.BadParameter(f"{entry!r}: give a variable as NAME=VALUE", param_hint="--env")
         found[name] = value
     return found
-
-
-def _terminal_size() -> tuple[int, int]:
-    try:
-        size = os.get_terminal_size(1)
-    except OSError:
-        return 80, 24
-    return (size.columns, size.lines) if size.columns and size.lines else (80, 24)
 
 
 async def _start(target: Target, follows: bool, **asked: Any) -> int:

@@ -79,6 +79,9 @@ class EventStream:
         if self._is_asleep:
             self._rise({})
 
+    def close(self) -> None:
+        """Nothing is held for it."""
+
     def end(self, within_ms: int) -> None:
         """The node is about to end; its clients come back spread over so long."""
         self._return_ms = randint(_LEAST_RETURN_MS, max(_LEAST_RETURN_MS, within_ms))  # noqa: S311 - to spread clients

@@ -1,16 +1,40 @@
 """The event streams of one node, and who of them has something to read."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from lastseen.names import RIGHTS_TYPES
 
 from service.domain.records import Record
-from service.node.event_stream import EventStream
 
 _DRAIN_SECONDS: Final = 1.0
+
+
+class Stream(Protocol):
+    """One of them."""
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """The channels whose records concern it."""
+        ...
+
+    def wake(self, record: Record) -> None:
+        """A record of its channels has come."""
+        ...
+
+    def look(self) -> None:
+        """Something may concern it that is no record of its channels."""
+        ...
+
+    def end(self, within_ms: int) -> None:
+        """End, and say that its client is to come back spread over so long."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it took: it has ended, or its client has gone."""
+        ...
 
 
 class EventStreams:
@@ -20,15 +44,15 @@ class EventStreams:
         """`began` and `ended` are told of each channel that gets its first stream, or loses its last."""
         self._began = began
         self._ended = ended
-        self._all: dict[EventStream, list[str]] = {}
-        self._by_channel: dict[str, set[EventStream]] = {}
+        self._all: dict[Stream, list[str]] = {}
+        self._by_channel: dict[str, set[Stream]] = {}
         self._left = asyncio.Event()
         """Set, and made anew, whenever one has ended."""
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, stream: EventStream) -> None:
+    def add(self, stream: Stream) -> None:
         """One more."""
         self._all[stream] = list(stream.channels)
         for channel in stream.channels:
@@ -38,7 +62,7 @@ class EventStreams:
                 self._began(channel)
             reading.add(stream)
 
-    def remove(self, stream: EventStream) -> None:
+    def remove(self, stream: Stream) -> None:
         """It has ended; a second time does nothing."""
         for channel in self._all.pop(stream, ()):
             reading = self._by_channel[channel]

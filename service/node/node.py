@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import uuid4
 
+from lastseen.positions import Position
+
 from service.domain.errors import LastseenError
 from service.domain.identity import Identity
 from service.domain.replay_frames import ReplayFrames
@@ -14,6 +16,8 @@ from service.domain.rights import Rights
 from service.domain.window import Window
 from service.node.access import LogAccess
 from service.node.beginnings import TaskBeginnings
+from service.node.command_feed import CommandFeed
+from service.node.command_stream import LATE_SECONDS, CommandStream
 from service.node.command_tasks import CommandTasks
 from service.node.commands import Commander
 from service.node.connection import Connection
@@ -23,7 +27,7 @@ from service.node.cursors import CursorKeeper
 from service.node.enforcing import Enforcer
 from service.node.event_history import EventHistory
 from service.node.event_stream import EventStream
-from service.node.event_streams import EventStreams
+from service.node.event_streams import EventStreams, Stream
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
@@ -90,6 +94,8 @@ class Node:
         beginnings = TaskBeginnings(rights, past, window, head, epoch)
         commander = Commander(outside.commands, access, rights, beginnings, clock, settings)
         self.commands = CommandTasks(tasks, commander, settings.max_waiting_commands_per_connection)
+        reach = settings.command_deadline_seconds + LATE_SECONDS
+        self.feed = CommandFeed(outside.command_source, reach, tasks)
         self._left = asyncio.Event()
         """Set, and made anew, whenever a client has left."""
         self.puller = Puller(tasks)
@@ -163,8 +169,17 @@ class Node:
         self.streams.add(stream)
         return stream
 
-    def close_stream(self, stream: EventStream) -> None:
+    def open_command_stream(self, identity: Identity, task: str, after: Position | None) -> CommandStream | None:
+        """The same for the commands of a task."""
+        if not self._has_room:
+            return None
+        stream = CommandStream(self.services, self.feed, identity, task, after)
+        self.streams.add(stream)
+        return stream
+
+    def close_stream(self, stream: Stream) -> None:
         """Give up a stream whose client is gone, or that has ended."""
+        stream.close()
         self.streams.remove(stream)
         self.ended += 1
 
@@ -235,6 +250,7 @@ async def running(
                 node.abort()
                 node.puller.cancel()
                 node.commands.cancel()
+                node.feed.cancel()
                 node.patience.cancel()
                 node.sources.cancel()
                 for task in owned:

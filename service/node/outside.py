@@ -9,6 +9,7 @@ from service.ports import (
     Authenticator,
     Clock,
     Commands,
+    CommandSource,
     Cursors,
     EventLog,
     History,
@@ -27,6 +28,8 @@ class Outside:
     rights: RightsLoader
     cursors: Cursors
     commands: Commands
+    command_source: Callable[[float], CommandSource]
+    """Reads the topic of commands, beginning so many seconds before now."""
     presence: PresenceLog
     authenticator: Authenticator
     clock: Clock

@@ -15,7 +15,7 @@ from lastseen.threads import in_thread
 from service.running.output_stream import OutputStream
 from service.running.program import Program, Size
 from service.running.readiness import until_readable
-from service.running.session import goes_on, groups_of, has_members
+from service.running.session import descendants_of, goes_on, groups_of, has_members
 from service.tied import tie_to_parent
 
 DEFAULT_TERM: Final = "xterm-256color"
@@ -50,17 +50,29 @@ class Process:
         return self.returncode
 
     def send(self, number: int) -> None:
-        """A signal to it and to all that belongs to it; to nobody once it is closed, or ended where it is alone."""
+        """A signal to it and to all that belongs to it; to nobody once it is closed, or ended without a session.
+
+        Without a session these are itself and what it has started: its group is ours too.
+        """
         if self._closed:
             return
         if not self.has_session:
             if self.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, number)
+                for pid in (self.pid, *descendants_of(self.pid)):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
             return
         for group in groups_of(self.pid):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
+
+    def pass_on(self, number: int) -> None:
+        """A signal that came to us: without a session of its own to it alone, as somebody would have sent it."""
+        if self.has_session:
+            self.send(number)
+        elif not self._closed and self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     @property
     def is_alive(self) -> bool:

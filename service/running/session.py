@@ -23,6 +23,16 @@ def has_members(session: int) -> bool:
     return any(goes_on(pid) for pid in _members(session))
 
 
+def descendants_of(pid: int) -> list[int]:
+    """The processes that it has started, and those that these have, as far as their parents go on."""
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def _members(session: int) -> list[int]:
     import psutil
 

@@ -119,8 +119,15 @@ class TaskRun:
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the program, if it runs."""
-        if self.is_running:
-            self._send(number)
+        if self._running is not None:
+            self._running.process.pass_on(number)
+
+    def type(self, data: bytes) -> bool:
+        """Write what is typed here to the program, behind what waits; whether it is to be written."""
+        if self._writer is None or self._writer.problem is not None:
+            return False
+        self._writer.add(data)
+        return True
 
     async def run(self) -> Outcome:
         """Run it to its end and publish all of it; back when the sink has it. Cancelled, it kills the program.

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from service.node.node import Node
 from service.web import (
     asyncapi,
+    command_stream,
     cursors,
     event_stream,
     events,
@@ -43,6 +44,7 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(states.router)
     app.include_router(tasks.router)
     app.include_router(task_commands.router)
+    app.include_router(command_stream.router)
     app.include_router(cursors.router)
     app.include_router(tickets.router)
     app.include_router(stats.router)

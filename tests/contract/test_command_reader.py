@@ -48,7 +48,7 @@ async def _twin_topic() -> Topic:
     log = MemoryLog(PARTITIONS)
 
     @asynccontextmanager
-    async def open_() -> AsyncIterator[EventLog]:
+    async def open_() -> AsyncIterator[MemoryLog]:
         yield log
 
     async def drop(partition: int, below: int) -> None:
@@ -143,7 +143,7 @@ async def test_it_waits_for_a_topic_that_is_away() -> None:
     opened = 0
 
     @asynccontextmanager
-    async def open_() -> AsyncIterator[EventLog]:
+    async def open_() -> AsyncIterator[MemoryLog]:
         nonlocal opened
         opened += 1
         yield log
