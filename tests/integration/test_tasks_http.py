@@ -1,15 +1,23 @@
 """Tasks that are started and commanded over HTTP, by a runner that is nobody's of ours."""
 
 import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from lastseen.client import Client
+from lastseen.commands import Command, CommandName
 from lastseen.errors import AccessDenied, BadRequest
 
+from service.adapters.kafka.commands import KafkaCommands
 from tests.command_runner import Runner, reading_commands
 from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, started, token
 from tests.up_process import lastseen
@@ -17,6 +25,7 @@ from tests.waiting import until
 
 DEADLINE = 1.5
 ANN, BOB, VIEWER, STRANGER = (token(user) for user in ("ann", "bob", "viewer", "stranger"))
+RUNS = token("runs", scopes=["publish"])
 Nodes = tuple[NodeProcess, NodeProcess]
 
 
@@ -258,3 +267,122 @@ async def test_who_may_not_command_and_what_is_wrong(nodes: Nodes, runner: Runne
         assert [error["field"] for error in found["errors"]] == [field]
     problem(await post(node, "/published/input", None), 400, "invalid_json")
     assert "published" not in {command.task_id for command in runner.read}
+
+
+ECHO = "echo up; while read line; do echo got $line; [ $line = bye ] && exit 3; done"
+
+
+@asynccontextmanager
+async def run_here(node: NodeProcess, task: str, *options: str, script: str = ECHO) -> AsyncIterator[Process]:
+    """`lastseen run` with nothing but an address and a token, of a user who is no member of anything."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service.cli", "run", "--url", node.url, "--token", RUNS, "--task", task),
+        *(*options, "--", "sh", "-c", script),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        env={k: v for k, v in os.environ.items() if not k.startswith("LASTSEEN_")},
+    )
+    try:
+        assert process.stdout is not None
+        assert (await process.stdout.readline()).strip() == b"up"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def hear(node: NodeProcess, task: str, access: str, **headers: str) -> httpx.Response:
+    """The answer to who wants to hear the commands of a task, less what comes."""
+    given = {"Authorization": f"Bearer {access}", **headers}
+    url = f"{node.url}/api/v1/tasks/{task}/commands"
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=60, headers=given) as http,
+        http.stream("GET", url) as response,
+    ):
+        if response.status_code != 200:
+            await response.aread()
+        return response
+
+
+async def test_what_lastseen_run_runs_is_commanded_from_anywhere(nodes: Nodes) -> None:
+    one, two = nodes
+    async with run_here(one, "here-1", "--project", "shop", "--input") as process:
+        for node in (two, one):
+            # The same id twice, over two nodes: once.
+            answer = await post(node, "/here-1/input", {"input": "hello\n", "id": "i1"}, BOB)
+            assert (answer.status_code, answer.json()["state"]) == (200, "applied"), answer.text
+        assert (await post(two, "/here-1/pause", None)).status_code == 200
+        assert problem(await post(one, "/here-1/pause", None), 409, "rejected")["reason"] == "already_paused"
+        assert (await post(one, "/here-1/resume", None)).status_code == 200
+        assert (await post(two, "/here-1/input", {"input": "bye\n"}, BOB)).status_code == 200
+        out, _ = await process.communicate()
+        assert (out, process.returncode) == (b"got hello\ngot bye\n", 3)
+
+
+async def test_a_command_arrives_once_though_its_node_is_killed(ground: Ground, nodes: Nodes) -> None:
+    one, two = nodes
+    async with run_here(one, "here-killed", "--project", "shop", "--input") as process:
+        assert process.stdout is not None
+        assert (await post(two, "/here-killed/input", {"input": "first\n"})).status_code == 200
+        assert await process.stdout.readline() == b"got first\n"
+        await one.stop()
+        command = Command(
+            id="between",
+            command=CommandName.INPUT,
+            task_id="here-killed",
+            project_id="shop",
+            user_id="ann",
+            deadline=datetime.now(UTC) + timedelta(minutes=5),
+            node="n2",
+            data={"input": "second\n"},
+        )
+        async with KafkaCommands(ground.kafka, f"{ground.topic}.commands") as commands:
+            await commands.append(command)
+            await one.start()
+            assert await process.stdout.readline() == b"got second\n"
+            await commands.append(command)
+        assert (await post(two, "/here-killed/input", {"input": "bye\n"})).status_code == 200
+        out, _ = await process.communicate()
+        assert (out, process.returncode) == (b"got bye\n", 3)
+
+
+async def test_a_cancel_reaches_the_children_of_what_lastseen_run_runs(nodes: Nodes) -> None:
+    script = "echo up; sh -c 'trap \"\" INT; echo child $$; sleep 60; echo not ended'; echo not reached"
+    async with run_here(nodes[0], "here-cancelled", "--project", "shop", script=script) as process:
+        assert process.stdout is not None
+        child = int((await process.stdout.readline()).split()[1])
+        assert problem(await post(nodes[1], "/here-cancelled/input", {"input": "x"}, BOB), 409, "rejected")[
+            "reason"
+        ] == ("no_input")
+        assert (await post(nodes[1], "/here-cancelled/cancel", None, BOB)).status_code == 200
+        out, _ = await process.communicate()
+        assert out == b""
+        assert process.returncode == 128 + signal.SIGTERM
+        assert not psutil.pid_exists(child)
+    page = await nodes[1].history("task:here-cancelled")
+    assert page["events"][-1]["type"] == "task_cancelled"
+    assert page["events"][-1]["data"]["by"] == "bob"
+
+
+async def test_a_task_with_a_terminal_of_its_own_takes_input(nodes: Nodes) -> None:
+    async with run_here(nodes[0], "here-terminal", "--project", "shop", "--pty") as process:
+        assert (await post(nodes[1], "/here-terminal/input", {"input": "bye\r"}, BOB)).status_code == 200
+        out, _ = await process.communicate()
+        assert (out, process.returncode) == (b"bye\r\ngot bye\r\n", 3)
+
+
+async def test_who_hears_the_commands_of_a_task(nodes: Nodes) -> None:
+    ann_publishes, bob_publishes = (token(user, scopes=["publish"]) for user in ("ann", "bob"))
+    for access, task, status, code in (
+        (ANN, "published", 403, "forbidden"),
+        (bob_publishes, "published", 403, "access_denied"),
+        (ann_publishes, "unheard-of", 403, "access_denied"),
+        (ann_publishes, "ended", 409, "task_ended"),
+    ):
+        answer = await hear(nodes[0], task, access)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    for access in (ann_publishes, ADMIN):
+        answer = await hear(nodes[0], "published", access)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (await hear(nodes[0], "published", ADMIN, **{"Last-Event-ID": "x"})).status_code == 422
