@@ -138,7 +138,9 @@ async def _run(
             raise SystemExit(1) from None
         finally:
             hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
+            (failure,) = await asyncio.gather(hearing, return_exceptions=True)
+            if isinstance(failure, Exception):
+                say(f"lastseen run: commands were not heard to the end: {failure!r}")
     return outcome.exit_code
 
 

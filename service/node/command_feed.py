@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Protocol
 
+from service.domain.errors import LogUnavailable
 from service.node.command_window import CommandWindow
 from service.ports import CommandBatch, CommandSource, Place
 
@@ -67,7 +68,8 @@ class CommandFeed:
 
     def read(self, partition: int, start: int, stop: int) -> AsyncGenerator[CommandBatch, None]:
         """What the window has dropped; as `CommandSource.read`, for a listener."""
-        assert self._source is not None
+        if self._source is None:
+            raise LogUnavailable("commands are not being read")
         return self._source.read(partition, start, stop)
 
     def cancel(self) -> None:
