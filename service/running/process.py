@@ -67,10 +67,8 @@ class Process:
                 os.killpg(group, number)
 
     def pass_on(self, number: int) -> None:
-        """A signal that came to us: without a session of its own to it alone, as somebody would have sent it."""
-        if self.has_session:
-            self.send(number)
-        elif not self._closed and self.returncode is None:
+        """A signal that came to us: to it alone, as whoever sent it would have sent it to the program."""
+        if not self._closed and self.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
