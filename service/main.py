@@ -19,6 +19,7 @@ from service.adapters.kafka.seldom import log_seldom
 from service.adapters.postgres.cursors import PostgresCursors
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
+from service.adapters.postgres.leases import PostgresLeases
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rights_loader import PostgresRights
 from service.adapters.postgres.tickets import PostgresTickets
@@ -120,6 +121,7 @@ async def _running(
             cursors=PostgresCursors(pool, settings.cursor_rest),
             commands=commands,
             command_source=lambda reach: read_commands(kafka, settings.commands_topic, reach, timeout=seconds),
+            leases=PostgresLeases(pool),
             presence=presence,
             authenticator=authenticator,
             clock=SystemClock(),

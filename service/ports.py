@@ -466,6 +466,10 @@ class Leases(Protocol):
         """These tasks have ended."""
         ...
 
+    async def is_held(self, task: str) -> bool:
+        """Whether an incarnation that lives has claimed the task, and has not ended it."""
+        ...
+
     async def lost(self) -> Sequence[Claim]:
         """Some of the claims that have not ended and whose runners are lost; all, where they are not very many."""
         ...

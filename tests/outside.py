@@ -5,6 +5,7 @@ from typing import Any
 from service.adapters.memory import MemoryHistory, MemoryLog
 from service.adapters.memory_commands import MemoryCommands
 from service.adapters.memory_cursors import MemoryCursors
+from service.adapters.memory_leases import MemoryLeases
 from service.adapters.memory_presence import MemoryPresence
 from service.adapters.memory_rights import MemoryRights
 from service.adapters.tokens.authenticator import TokenAuthenticator
@@ -31,6 +32,7 @@ def outside_of(
         cursors=more.pop("cursors", None) or MemoryCursors(),
         commands=commands,
         command_source=lambda reach: commands.source(reach, clock),
+        leases=MemoryLeases(),
         presence=MemoryPresence(),
         authenticator=TokenAuthenticator(SECRET, None, Expected()),
         clock=clock,

@@ -63,6 +63,11 @@ class MemoryLeases:
             if self._is_open(claim):
                 self._claims[claim.task] = (self._claims[claim.task][0], datetime.now(UTC))
 
+    async def is_held(self, task: str) -> bool:
+        self._check()
+        claim, ended_at = self._claims.get(task, (None, None))
+        return claim is not None and ended_at is None and claim.runner in self._living
+
     async def lost(self) -> Sequence[Claim]:
         self._check()
         return sorted(

@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _REASONS = {
     "task_ended": "the task has ended",
     "no_answer": "nobody who runs the task has answered",
+    "no_runner": "no runner has the task: it was lost, or the task has another holder, which has not answered",
     "no_result": "it was accepted, and nothing has been heard of it since",
     "runner_lost": "whoever ran the task was lost",
     "deadline": "whoever runs the task came to it too late",

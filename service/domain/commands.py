@@ -14,6 +14,7 @@ from service.domain.records import Record
 RECEIPT_TYPE: Final = "task_command"
 TASK_ENDED: Final = "task_ended"
 NO_ANSWER: Final = "no_answer"
+NO_RUNNER: Final = "no_runner"
 NO_RESULT: Final = "no_result"
 ID_IN_USE: Final = "id_in_use"
 TASK_ID_IN_USE: Final = "task_id_in_use"

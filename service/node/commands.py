@@ -25,6 +25,8 @@ from service.settings import Settings
 
 GRACE_SECONDS: Final = 2.0
 """How long after its deadline a command's receipt is waited for: it was written in time, or says `expired`."""
+_LOOK_SECONDS: Final = 1.0
+"""How long it may take to find out whether there is a runner, once the answer is overdue."""
 _REMEMBERED: Final = 10_000
 _SHARES: Final = 10
 _LEAST_SHARE: Final = 100
@@ -71,6 +73,14 @@ class Beginnings(Protocol):
         ...
 
 
+class Holders(Protocol):
+    """Who knows which tasks runners have: of the port `Leases`, all that is asked here."""
+
+    async def is_held(self, task: str) -> bool:
+        """As `Leases.is_held`."""
+        ...
+
+
 class Commander:
     """Appends commands for those who may.
 
@@ -84,6 +94,7 @@ class Commander:
         access: Executors,
         tasks: TaskFinder,
         beginnings: Beginnings,
+        holders: Holders,
         clock: Clock,
         settings: Settings,
     ) -> None:
@@ -91,6 +102,7 @@ class Commander:
         self._access = access
         self._tasks = tasks
         self._beginnings = beginnings
+        self._holders = holders
         self._clock = clock
         self._settings = settings
         self._under_way = 0
@@ -164,6 +176,7 @@ class Commander:
                 fingerprint(request.command, {**request.data, "project_id": request.project_id}),
                 asyncio.get_running_loop().time() + self._settings.command_deadline_seconds + GRACE_SECONDS,
                 asyncio.get_running_loop().create_future(),
+                self._is_held,
             )
             if request.id is not None and (same := self._recognise(waiting)) is not None:
                 return same
@@ -233,6 +246,14 @@ class Commander:
             raise
         if request.id is not None:
             _remember(self._sent, waiting.key, waiting.print)
+
+    async def _is_held(self, task: str) -> bool:
+        """Whether a runner that lives has the task; so it is, too, where nobody can tell now."""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await self._holders.is_held(task)
+        except (Unavailable, TimeoutError):
+            return True
 
     def _recognise(self, new: Waiting) -> Waiting | None:
         """The same command, sent before: still under way, or with what became of it. Raises BadRequest."""

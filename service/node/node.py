@@ -92,7 +92,7 @@ class Node:
         access = outside.authority(by_the_log)
         past = EventHistory(window, head, replay, sources, settings.settle_seconds)
         beginnings = TaskBeginnings(rights, past, window, head, epoch)
-        commander = Commander(outside.commands, access, rights, beginnings, clock, settings)
+        commander = Commander(outside.commands, access, rights, beginnings, outside.leases, clock, settings)
         self.commands = CommandTasks(tasks, commander, settings.max_waiting_commands_per_connection)
         reach = settings.command_deadline_seconds + LATE_SECONDS
         self.feed = CommandFeed(outside.command_source, reach, tasks)

@@ -13,6 +13,7 @@ from service.ports import (
     Cursors,
     EventLog,
     History,
+    Leases,
     PresenceLog,
     RightsLoader,
     Screens,
@@ -30,6 +31,7 @@ class Outside:
     commands: Commands
     command_source: Callable[[float], CommandSource]
     """Reads the topic of commands, beginning so many seconds before now."""
+    leases: Leases
     presence: PresenceLog
     authenticator: Authenticator
     clock: Clock

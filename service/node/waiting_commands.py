@@ -1,12 +1,22 @@
 """Commands that have been appended and whose receipts have not come back yet."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from lastseen.commands import CommandName
 
-from service.domain.commands import NO_ANSWER, NO_RESULT, TASK_ENDED, CommandResult, State, outcome_of_end, read_receipt
+from service.domain.commands import (
+    NO_ANSWER,
+    NO_RESULT,
+    NO_RUNNER,
+    TASK_ENDED,
+    CommandResult,
+    State,
+    outcome_of_end,
+    read_receipt,
+)
 from service.domain.records import Record
 
 
@@ -27,6 +37,8 @@ class Waiting:
     print: bytes
     until: float
     answer: asyncio.Future[CommandResult]
+    is_held: Callable[[str], Awaitable[bool]]
+    """Whether a runner may still have the task, for all that is known."""
     accepted: bool = False
     has_receipt: bool = False
     """Whether a receipt from before says what became of a command of that id, perhaps this one."""
@@ -52,7 +64,12 @@ class Waiting:
         await asyncio.wait([self.answer], timeout=max(left, 0.0))
         if self.answer.done():
             return self.answer.result()
-        return self._result(State.UNKNOWN, NO_RESULT if self.accepted else NO_ANSWER)
+        if self.accepted:
+            return self._result(State.UNKNOWN, NO_RESULT)
+        is_held = await self.is_held(self.key.task)
+        if self.answer.done():
+            return self.answer.result()
+        return self._result(State.UNKNOWN, NO_ANSWER if is_held else NO_RUNNER)
 
     def _result(self, state: State, reason: str | None) -> CommandResult:
         return CommandResult(self.key.id, self.command, self.key.task, state, reason)

@@ -74,7 +74,10 @@ async def test_a_number_rises_while_its_incarnation_lives(leases: LeasesUnderTes
 async def test_one_that_has_renewed_meanwhile_is_not_lost(leases: LeasesUnderTest) -> None:
     await leases.one.renew("a")
     assert not await leases.other.lose("a", 0)
+    assert await leases.one.claim(claim("held"))
     assert await leases.other.lose("a", 1)
+    assert not await leases.other.is_held("held")
+    assert not await leases.other.is_held("claimed by nobody")
     assert not await leases.one.renew("a")
     await leases.one.begin("b", "second")
     assert await leases.one.renewals() == {"b": 0}
@@ -96,7 +99,9 @@ async def test_a_task_is_its_first_claimant_s_for_good(leases: LeasesUnderTest) 
     assert await leases.one.claim(claim("t")), "the answer to the first may have been lost"
     assert not await leases.one.claim(claim("t", command="c2"))
     assert not await leases.one.claim(claim("t", user="bob"))
+    assert await leases.other.is_held("t")
     await leases.one.end([claim("t")])
+    assert not await leases.other.is_held("t")
     assert not await leases.one.claim(claim("t"))
     assert not await leases.other.claim(claim("t", "b"))
 

@@ -116,7 +116,7 @@ async def test_no_answer_is_unknown_and_nothing_waits_for_it(nodes: Nodes, runne
         assert not [message for message in client.heard if message["type"] == "input_result"]
         for number in range(10):
             answer = await client.hear("input_result", ref=number)
-            assert (answer["success"], answer["state"], answer["reason"]) == (False, "unknown", "no_answer")
+            assert (answer["success"], answer["state"], answer["reason"]) == (False, "unknown", "no_runner")
 
 
 async def test_an_id_is_applied_once_over_both_nodes(nodes: Nodes, runner: Runner) -> None:

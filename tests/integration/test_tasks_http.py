@@ -195,7 +195,7 @@ async def test_commands_say_what_became_of_them(nodes: Nodes, runner: Runner) ->
     assert [rejected[name] for name in told] == ["task_input", False, "rejected", "no_input"]
     unknown = await post(one, "/t/input", {"input": "silence"})
     assert unknown.status_code == 202
-    assert [unknown.json()[name] for name in told] == ["task_input", False, "unknown", "no_answer"]
+    assert [unknown.json()[name] for name in told] == ["task_input", False, "unknown", "no_runner"]
     late = problem(await post(two, "/ended/cancel", {"id": "late"}), 409, "rejected")
     assert [late[name] for name in ("id", "task_id", *told)] == [
         *("late", "ended", "task_cancel", False, "rejected", "task_ended")

@@ -133,7 +133,7 @@ class Node:
         self._world = world
         self._facts = Facts(None, ended=False)
         clock: Any = SimpleNamespace(now_ms=lambda: int(asyncio.get_running_loop().time() * 1000))
-        self.commander = Commander(world.commands, self, self, self, clock, SETTINGS)
+        self.commander = Commander(world.commands, self, self, self, self, clock, SETTINGS)
 
     async def may_execute(self, _: Identity, __: str) -> bool:
         await asyncio.sleep(self._world.random.choice([0, 0.01]))
@@ -144,6 +144,9 @@ class Node:
 
     async def of(self, _: str) -> Beginning:
         return Beginning(None, may_follow=False)
+
+    async def is_held(self, _: str) -> bool:
+        return True
 
     async def find(self, _: str) -> Facts:
         return self._facts

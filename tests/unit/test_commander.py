@@ -13,7 +13,7 @@ from service.adapters.memory import MemoryLog
 from service.adapters.memory_commands import MemoryCommands
 from service.domain.command_requests import CommandRequest
 from service.domain.commands import CommandResult, State
-from service.domain.errors import BadRequest, Denied, LogUnavailable, TooManyCommands, Unavailable
+from service.domain.errors import BadRequest, Denied, HistoryUnavailable, LogUnavailable, TooManyCommands, Unavailable
 from service.domain.identity import Identity
 from service.domain.messages import Message
 from service.domain.records import read_record
@@ -50,6 +50,8 @@ class Ground:
         self.log = MemoryLog(1)
         self.facts: dict[str, Facts] = {"t": Facts("shop", ended=False)}
         self.verdict: bool | Unavailable = True
+        self.held: bool | None = True
+        """Whether a runner has the task; None: nobody can tell."""
         self.beginning = Beginning(None, may_follow=False)
         self.commander = self.with_settings()
         self._offset = 0
@@ -57,7 +59,7 @@ class Ground:
     def with_settings(self, **changed: int) -> Commander:
         clock: Any = SimpleNamespace(now_ms=lambda: NOW_MS)
         settings = SETTINGS.model_copy(update=changed)
-        return Commander(MemoryCommands(self.log), self, self, self, clock, settings)
+        return Commander(MemoryCommands(self.log), self, self, self, self, clock, settings)
 
     async def may_execute(self, who: Identity, _: str) -> bool | Unavailable:
         return self.verdict if who is not VIEWER else False
@@ -67,6 +69,11 @@ class Ground:
 
     async def of(self, _: str) -> Beginning:
         return self.beginning
+
+    async def is_held(self, _: str) -> bool:
+        if self.held is None:
+            raise HistoryUnavailable("away")
+        return self.held
 
     async def find(self, task: str) -> Facts | None:
         return self.facts.get(task)
@@ -183,6 +190,16 @@ async def test_no_receipt_means_unknown(ground: Ground) -> None:
     ground.receipt("b", "accepted")
     result = await sending
     assert (result.state, result.reason) == (State.UNKNOWN, "no_result")
+
+
+@simulated
+async def test_that_there_is_no_runner_is_said_where_no_lease_lives_once_the_deadline_has_passed(
+    ground: Ground,
+) -> None:
+    for held, reason in ((True, "no_answer"), (False, "no_runner"), (None, "no_answer")):
+        ground.held = held
+        result = await ground.commander.send(ANN, cancel(str(held)))
+        assert (result.state, result.reason, result.success) == (State.UNKNOWN, reason, False)
 
 
 @simulated

@@ -31,6 +31,10 @@ _IS_MINE: Final = """
     SELECT true FROM task_claim c JOIN runner r ON r.incarnation = c.runner AND r.lost_at IS NULL
     WHERE c.task = $1 AND c.runner = $2 AND c.command = $3 AND c."user" = $4 AND c.ended_at IS NULL
 """
+_IS_HELD: Final = """
+    SELECT true FROM task_claim c JOIN runner r ON r.incarnation = c.runner AND r.lost_at IS NULL
+    WHERE c.task = $1 AND c.ended_at IS NULL
+"""
 _RELEASE: Final = "DELETE FROM task_claim WHERE task = $1 AND runner = $2 AND ended_at IS NULL"
 _END: Final = """
     UPDATE task_claim c SET ended_at = clock_timestamp() FROM unnest($1::text[], $2::text[]) AS ended(task, runner)
@@ -88,6 +92,10 @@ class PostgresLeases:
     async def end(self, claims: Sequence[Claim]) -> None:
         with answering():
             await self._pool.execute(_END, [claim.task for claim in claims], [claim.runner for claim in claims])
+
+    async def is_held(self, task: str) -> bool:
+        with answering():
+            return bool(await self._pool.fetchval(_IS_HELD, task))
 
     async def lost(self) -> Sequence[Claim]:
         with answering():
