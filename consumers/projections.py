@@ -2,6 +2,7 @@
 
 Run it as `python -m consumers.projections`, as often as you like: as with the log writer, the instances share the
 partitions by a consumer group, and the fence in Postgres (see `RightsStore`) holds even where the group is mistaken.
+Beside it the process looks after the runners, so that the only one there is can be found to be lost.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
+from consumers.runner_judge import judge_runners
 from consumers.runner_loop import run
 from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
@@ -150,4 +152,4 @@ class RightsSink:
 
 
 if __name__ == "__main__":
-    run("projections", project)
+    run("projections", project, judge_runners)
