@@ -202,6 +202,17 @@ async def test_a_runner_that_wakes_too_late_writes_nothing_that_counts(site: Run
         assert sleeper.process.returncode is None
 
 
+async def test_that_the_only_runner_stands_still_is_noticed_by_the_process_of_the_projections(
+    site: RunnerSite, ground: Ground
+) -> None:
+    async with site.runner("alone") as alone, ground.projections():
+        await begin_heirs(site, "alone")
+        alone.send(signal.SIGSTOP)
+        assert (await site.end("alone"))["data"] == {"reason": "runner_lost"}
+        alone.send(signal.SIGCONT)
+        await until(lambda: not marked("alone"), what="the processes of the woken runner being gone")
+
+
 async def test_a_runner_that_is_told_to_end_drains(site: RunnerSite) -> None:
     async with site.runner("r1") as runner:
         await site.start("finishes", sys.executable, "-c", ECHO, input=True)
