@@ -134,7 +134,7 @@ async def test_it_goes_on_by_itself(
     tail = await driven.start_into(shown, "tail", "--json", f"project:{project}", "--after", "earliest")
     program = await driven.start_program(task, len(task), LINES, SECONDS, project=project)
     async with publishing(driven, project, acknowledged) as places:
-        await until(lambda: shown.size > 300_000, timeout=20, what="output, live")
+        await until(lambda: shown.size > 30_000, timeout=20, what="output, live")
         assert program.returncode is None, "the fault comes in the middle of the run"
         await fault(driven)
         assert await ended(program) == 0
