@@ -184,10 +184,14 @@ async def running_site(ground: Ground, folder: Path) -> AsyncIterator[RunnerSite
 
 
 def marked(mark: str) -> list[int]:
-    """The processes that have `mark` in their command line and go on."""
+    """The processes that go on and have an argument that is `mark`, or begins with it and a dash.
+
+    No looser than that: a word can be in the command line of anything that happens to run on the machine.
+    """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if mark in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+            is_marked = any(argument == mark or argument.startswith(f"{mark}-") for argument in process.cmdline())
+            if is_marked and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found

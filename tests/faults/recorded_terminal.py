@@ -12,7 +12,7 @@ import sys
 import tty
 from fcntl import ioctl
 from select import select
-from termios import TIOCSWINSZ
+from termios import TCSADRAIN, TIOCSWINSZ
 
 _AT_ONCE = 4096
 
@@ -23,7 +23,8 @@ def main(file: str, columns: int, rows: int, *argv: str) -> int:
     if program == 0:
         ioctl(0, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.execvpe(argv[0], argv, {**os.environ, "TERM": "xterm-256color"})
-    tty.setraw(0)
+    # Not its default, which throws away what was typed before.
+    tty.setraw(0, TCSADRAIN)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os.killpg(program, number))
     copy = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

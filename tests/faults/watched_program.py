@@ -118,6 +118,8 @@ class _Show:
         page = self._page = Page(self.task, "ann", answer["position"])
         await page.open(a)
         await self._terminal.open(b)
+        # What is typed to a terminal whose program has not set it up yet is echoed by that, and may be thrown away.
+        await self._until_said(page)
         kills = {(number + 1) * self.plan.rounds // (self.plan.kills + 1) for number in range(self.plan.kills)}
         for number in range(self.plan.rounds):
             counts["rounds"] += 1
@@ -191,7 +193,7 @@ class _Show:
         """Until the program waits for the next line, and both have seen that."""
 
         def is_so() -> bool:
-            recorded = self._file.read_bytes()
+            recorded = self._file.read_bytes() if self._file.exists() else b""
             if not recorded.endswith(b">>> ") or recorded.count(b"\nsaid-") != self._said:
                 return False
             return len(_seen(page.events)) == len(_seen(self._terminal.events)) == len(recorded)

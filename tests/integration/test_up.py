@@ -64,7 +64,7 @@ async def start_sleeper(kafka: str, seconds: str) -> int:
                 data=TaskStart(command=("sleep", seconds)).to_data(),
             )
         )
-    (pid,) = await until(lambda: marked(f"sleep {seconds}"), timeout=60, what="the program running")
+    (pid,) = await until(lambda: marked(seconds), timeout=60, what="the program running")
     return pid
 
 
