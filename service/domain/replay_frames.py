@@ -1,13 +1,14 @@
 """The frames of replays, joined: those that many return for are made once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 from pydantic_core import to_json
 
-from service.domain.frames import replay_frame, text_frame
+from service.domain.frames import replay_frame, replay_frames, text_frame
 from service.domain.records import Record, Unusable
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Part
@@ -17,6 +18,8 @@ _partition_of = attrgetter("partition")
 _MOST_KEYS: Final = 4_096
 _PIECE: Final = 64
 """Records that are joined: what comes while a crowd returns changes the last piece alone."""
+_FEW: Final = 8
+"""So few of a channel are framed one by one, for them to lie in one of another channel's pieces each."""
 Contradicts = Callable[[Record], bool]
 _Names = frozenset[tuple[str, ...]]
 _Counting = Mapping[tuple[str, ...], tuple[str, ...]]
@@ -52,40 +55,29 @@ class ReplayFrames:
         for channel, records in parts:
             if channel.startswith("task:"):
                 return None
-            for at in range(0, len(records), _PIECE):
-                piece = self._piece_of(channel, records[at : at + _PIECE])
+            step = _PIECE if len(parts) == 1 or len(records) > _FEW else 1
+            for at in range(0, len(records), step):
+                piece = self._piece_of(channel, records[at : at + step], is_kept=step > 1)
                 if piece is None:
                     return None
                 pieces.append(piece)
-        if len(pieces) == 1:
-            return pieces[0].joined
         if len(parts) == 1:
-            return b"".join([piece.joined for piece in pieces])
-        frames: dict[int, bytes] = {}
-        shared: set[int] = set()
-        for piece in pieces:
-            shared.update(frames.keys() & piece.frames.keys())
-            frames.update(piece.frames)
-        if shared:
-            # One event, however many of the channels carry it.
-            several = {record.offset: record for _, records in parts for record in records if record.offset in shared}
-            frames |= {at: replay_frame(record, group.of(record.channels)) for at, record in several.items()}
-        return b"".join([frames[offset] for offset in sorted(frames)])
+            return pieces[0].joined if len(pieces) == 1 else b"".join([piece.joined for piece in pieces])
+        pieces.sort(key=_first_of)
+        return b"".join([_interleaved(among, group, parts) for among in _overlapping(pieces)])
 
-    def _piece_of(self, channel: str, records: Sequence[Record]) -> "_Framed | None":
+    def _piece_of(self, channel: str, records: Sequence[Record], *, is_kept: bool) -> "_Framed | None":
         """The frames of at most `_PIECE` records for one channel; None where they have to be looked at."""
         first, last = records[0], records[-1]
+        if not is_kept:
+            return None if any(map(_wants_a_look, records)) else _Framed(records, channel)
         key = (first.partition, first.offset, last.offset, len(records), channel)
         kept = self._framed.find(key)
         if kept is not None:
             return kept
-        middle = b',"replay":%b,"partition":%d,"offset":' % (to_json([channel]), first.partition)
-        frames = {}
-        for record in records:
-            if record.ttl is not None or record.__class__ is Unusable:
-                return None
-            frames[record.offset] = text_frame(b"%b%b%d}" % (record.value[:-1], middle, record.offset))
-        made = _Framed(frames)
+        if any(map(_wants_a_look, records)):
+            return None
+        made = _Framed(records, channel)
         self._framed.keep(key, made)
         return made
 
@@ -142,23 +134,73 @@ class _Joined:
 
 
 class _Framed:
-    """Frames by their offsets, which ascend: alone they are sent joined, else those of other channels come between."""
+    """Frames of a channel: alone they are sent joined, else those of other channels come between."""
 
-    __slots__ = ("_joined", "frames")
+    __slots__ = ("_channel", "_frames", "_joined", "_records", "first", "last")
 
-    def __init__(self, frames: dict[int, bytes]) -> None:
-        self.frames = frames
+    def __init__(self, records: Sequence[Record], channel: str) -> None:
+        self._records = records
+        self._channel = channel
+        self.first = records[0].offset
+        self.last = records[-1].offset
         self._joined: bytes | None = None
+        self._frames: dict[int, bytes] | None = None
 
     @property
     def joined(self) -> bytes:
-        """All of them."""
-        return b"".join(self.frames.values()) if self._joined is None else self._joined
+        """All of them, in order."""
+        return b"".join(replay_frames(self._records, (self._channel,))) if self._joined is None else self._joined
+
+    @property
+    def frames(self) -> dict[int, bytes]:
+        """Each by its offset."""
+        if self._frames is not None:
+            return self._frames
+        parts = iter(replay_frames(self._records, (self._channel,)))
+        return {
+            record.offset: b"".join(three)
+            for record, three in zip(self._records, zip(parts, parts, parts, strict=True), strict=True)
+        }
 
     def settle(self) -> int:
-        """Join them for good; bytes that it takes."""
-        self._joined = self.joined
-        return 2 * len(self._joined) + _FRAME_OVERHEAD * len(self.frames)
+        """Make both for good, and let go of the records; bytes that it takes."""
+        self._joined, self._frames = self.joined, self.frames
+        self._records = ()
+        return 2 * len(self._joined) + _FRAME_OVERHEAD * len(self._frames)
+
+
+_first_of = attrgetter("first")
+
+
+def _wants_a_look(record: Record) -> bool:
+    return record.ttl is not None or record.__class__ is Unusable
+
+
+def _overlapping(pieces: Sequence[_Framed]) -> Iterator[Sequence[_Framed]]:
+    """Those of some pieces, in the order of their beginnings, that lie between each other; most do alone."""
+    among: list[_Framed] = []
+    last = -1
+    for piece in pieces:
+        if among and piece.first > last:
+            yield among
+            among = []
+        among.append(piece)
+        last = max(last, piece.last) if len(among) > 1 else piece.last
+    yield among
+
+
+def _interleaved(pieces: Sequence[_Framed], group: CatchUp, parts: Sequence[Part]) -> bytes:
+    """Their frames in order, one for an event, however many of the channels carry it. The records are in `parts`."""
+    if len(pieces) == 1:
+        return pieces[0].joined
+    frames: dict[int, bytes] = {}
+    for piece in pieces:
+        own = piece.frames
+        for offset in frames.keys() & own.keys():
+            record = _at(parts, offset)
+            own = {**own, offset: replay_frame(record, group.of(record.channels))}
+        frames.update(own)
+    return b"".join([frames[offset] for offset in sorted(frames)])
 
 
 class _Keepable(Protocol):
@@ -196,6 +238,15 @@ class _Kept(Generic[K]):
         self.bytes += size
         while self.bytes > self._max_bytes or len(self._kept) > _MOST_KEYS:
             self.bytes -= self._kept.pop(next(iter(self._kept)))[1]
+
+
+def _at(parts: Sequence[Part], offset: int) -> Record:
+    """The record of an offset, which one of the parts has."""
+    for _, records in parts:
+        at = bisect_left(records, offset, key=_offset)
+        if at < len(records) and records[at].offset == offset:
+            return records[at]
+    raise KeyError(offset)
 
 
 def _join(records: Sequence[Record], counting: _Counting, strays: frozenset[int]) -> bytes:

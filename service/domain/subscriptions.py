@@ -5,7 +5,7 @@ started with it). A live subscription has been served up to the node's head, so 
 own; a catch-up has one cursor for all of its channels. What becomes of each is `domain.subscription_table`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lastseen.names import LEFT_OUT_OFFLINE
@@ -87,6 +87,22 @@ class CatchUp:
         if self.cursor.get(partition, -2) < offset:
             self.cursor[partition] = offset
 
+    def reached(self, heads: Mapping[int, int], beside: Container[int]) -> bool:
+        """Move the cursor to the heads of the partitions that have nothing for it; whether it is at all heads now.
+
+        `beside` are those that have, or had. Where it is ahead of a head it stays.
+        """
+        is_there = True
+        for partition, head in heads.items():
+            at = self.cursor[partition]
+            if at == head:
+                continue
+            if at < head and partition not in beside:
+                self.cursor[partition] = head
+            else:
+                is_there = False
+        return is_there
+
 
 class Subscriptions:
     """The subscriptions of one connection, by channel."""
@@ -123,7 +139,8 @@ class Subscriptions:
         A channel that was subscribed leaves its former stream.
         """
         cursor: dict[int, int] = {}
-        for start in starts.values():
+        # Mostly it is the same for all.
+        for start in {id(start): start for start in starts.values()}.values():
             for partition, offset in start.items():
                 cursor[partition] = min(offset, cursor.get(partition, offset))
         return self._start(CatchUp(cursor, asked=True), starts)

@@ -9,7 +9,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from service.domain.records import Record
 
@@ -92,15 +93,15 @@ class _Run:
 
 
 _offset = attrgetter("offset")
+_NO_RUNS: Final[Mapping[int, _Run]] = MappingProxyType({})
 
 
 class _Partition:
-    __slots__ = ("by_channel", "first", "next")
+    __slots__ = ("first", "next")
 
     def __init__(self, start: int) -> None:
         self.first = start
         self.next = start
-        self.by_channel: dict[str, _Run] = {}
 
 
 class Window:
@@ -109,6 +110,8 @@ class Window:
     def __init__(self, starts: Mapping[int, int], max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._partitions = {partition: _Partition(start) for partition, start in starts.items()}
+        self._runs: dict[str, dict[int, _Run]] = {}
+        """By channel, then by partition: of most channels there is one."""
         self._arrivals: deque[Record] = deque()
         self._bytes = 0
 
@@ -130,6 +133,14 @@ class Window:
         """The offset up to which (exclusive) the partition has been read."""
         return self._partitions[partition].next
 
+    def spans(self, offsets: Mapping[int, int]) -> bool:
+        """Whether these name every partition, and what follows each is held, or next to be read."""
+        for number, partition in self._partitions.items():
+            offset = offsets.get(number)
+            if offset is None or not partition.first <= offset + 1 <= partition.next:
+                return False
+        return True
+
     def holds(self, cursor: Mapping[int, int]) -> bool:
         """Whether it holds everything above these offsets that has been read."""
         return all(after + 1 >= self._partitions[partition].first for partition, after in cursor.items())
@@ -143,9 +154,12 @@ class Window:
         partition = self._partitions[record.partition]
         partition.next = record.offset + 1
         for channel in record.channels:
-            run = partition.by_channel.get(channel)
+            runs = self._runs.get(channel)
+            if runs is None:
+                runs = self._runs[channel] = {}
+            run = runs.get(record.partition)
             if run is None:
-                run = partition.by_channel[channel] = _Run()
+                run = runs[record.partition] = _Run()
             run.append(record)
         self._arrivals.append(record)
         self._bytes += len(record.value) + _RECORD_OVERHEAD
@@ -156,6 +170,18 @@ class Window:
         """The partition has been read up to `next_offset`, whatever lay there."""
         partition = self._partitions[number]
         partition.next = max(partition.next, next_offset)
+
+    def waiting(self, channels: Iterable[str], cursor: Mapping[int, int]) -> dict[int, list[str]]:
+        """Per partition those of the channels that have something above the cursor, which is within it or ahead."""
+        for number, partition in self._partitions.items():
+            if cursor[number] + 1 < partition.first:
+                raise ValueError(f"partition {number} is held from {partition.first} on, not from {cursor[number] + 1}")
+        found: dict[int, list[str]] = {}
+        for channel in channels:
+            for number, run in self._runs.get(channel, _NO_RUNS).items():
+                if run.offsets[-1] > cursor[number]:
+                    found.setdefault(number, []).append(channel)
+        return found
 
     def read(self, channels: Sequence[str], number: int, after: int, limit: int, max_bytes: int) -> WindowPage:
         """Up to `limit` records of the channels above `after`, which is at least `first - 1`.
@@ -168,7 +194,7 @@ class Window:
         parts: list[Part] = []
         count = size = 0
         for channel in channels:
-            run = partition.by_channel.get(channel)
+            run = self._run(channel, number)
             if run is not None and (at := run.place(after)) < len(run.items):
                 count += len(run.items) - at
                 size += run.size(at)
@@ -190,7 +216,7 @@ class Window:
         partition = self._partitions[number]
         if upto < partition.first:
             raise ValueError(f"partition {number} is held from {partition.first} on, not at {upto}")
-        runs = [run for channel in channels if (run := partition.by_channel.get(channel)) is not None]
+        runs = [run for channel in channels if (run := self._run(channel, number)) is not None]
         merged = {record.offset: record for run in runs for record in run.down_from(upto, limit)}
         found = [merged[offset] for offset in sorted(merged, reverse=True)[:limit]]
         return WindowPageBack(found, found[-1].offset if len(found) == limit else partition.first)
@@ -201,8 +227,14 @@ class Window:
 
     def first_of(self, channel: str) -> Record | None:
         """The first record of a channel that is held, of its lowest partition where it has several."""
-        runs = (p.by_channel.get(channel) for p in self._partitions.values())
-        return next((run.items[run.start] for run in runs if run is not None), None)
+        runs = self._runs.get(channel)
+        if runs is None:
+            return None
+        run = runs[min(runs)]
+        return run.items[run.start]
+
+    def _run(self, channel: str, number: int) -> _Run | None:
+        return self._runs.get(channel, _NO_RUNS).get(number)
 
     def _evict(self) -> None:
         record = self._arrivals.popleft()
@@ -210,8 +242,11 @@ class Window:
         partition = self._partitions[record.partition]
         partition.first = record.offset + 1
         for channel in record.channels:
-            if partition.by_channel[channel].drop_first():
-                del partition.by_channel[channel]
+            runs = self._runs[channel]
+            if runs[record.partition].drop_first():
+                del runs[record.partition]
+                if not runs:
+                    del self._runs[channel]
 
 
 def _upto(parts: Sequence[Part], offset: int) -> Sequence[Part]:

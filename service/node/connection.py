@@ -276,21 +276,18 @@ class Connection:
 
     def _deliver_window(self, group: CatchUp) -> bool:
         window = self.node.window
-        channels = list(group.channels)
-        for partition in window.partitions:
-            after = group.cursor[partition]
-            if after + 1 < window.next(partition):
-                read = window.read(channels, partition, after, _WINDOW_PAGE, _WINDOW_PAGE_BYTES)
-                if read.parts:
-                    if self._take(Input.PAGE) is not Action.WRITE:
-                        return False
-                    frames = frames_of_window(read, group, self.node)
-                    if frames:
-                        self._write(frames)
-                group.served(partition, read.served)
-                if self.flow.is_full:
-                    return False
-        if any(group.cursor[partition] != window.next(partition) - 1 for partition in window.partitions):
+        waiting = window.waiting(group.channels, group.cursor)
+        for partition, channels in waiting.items():
+            read = window.read(channels, partition, group.cursor[partition], _WINDOW_PAGE, _WINDOW_PAGE_BYTES)
+            if self._take(Input.PAGE) is not Action.WRITE:
+                return False
+            frames = frames_of_window(read, group, self.node)
+            if frames:
+                self._write(frames)
+            group.served(partition, read.served)
+            if self.flow.is_full:
+                return False
+        if not group.reached(window.heads(), waiting):
             return False
         if group.offline is not None and group.is_ahead_of(window.heads()):
             return False

@@ -55,8 +55,8 @@ _log = logging.getLogger(__name__)
 _DRAIN_SECONDS: Final = 1.0
 _LEAST_WINDOW_MS: Final = 250
 """What few clients are told: as short as their own first back-off."""
-_REPLAY_FRAMES_BYTES: Final = 32 * 1024 * 1024
-"""Of replays that many want: a hundred events are some 35 KB."""
+_REPLAY_FRAMES_BYTES: Final = 64 * 1024 * 1024
+"""Of replays that many want: a hundred events are some 35 KB, kept joined and one by one."""
 _AT_ONCE: Final = 4
 """Beginnings and steps of catch-ups in one step of the event loop: a millisecond or two, mostly."""
 

@@ -1,6 +1,7 @@
 """The beginning of a conversation: what may be had, from where, and the first message."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from lastseen import close_codes
@@ -20,6 +21,10 @@ _SECONDS: Final = 5.0
 _RIGHTS_UNKNOWN: Final = "Rights not known now"
 
 
+# Of a crowd many have the same.
+_position = lru_cache(maxsize=1_024)(Position.parse)
+
+
 async def open_conversation(
     connection: Connection, project_id: str | None, after: str | None, client_id: str | None = None
 ) -> None:
@@ -32,7 +37,7 @@ async def open_conversation(
     position: Position | None = None
     if after is not None:
         try:
-            position = Position.parse(after)
+            position = _position(after)
         except ValueError as error:
             _refuse(connection, str(error), "invalid_position")
             connection.close(close_codes.POLICY, "Invalid position")

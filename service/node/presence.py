@@ -33,7 +33,7 @@ _ENCODED: Final = 50
 _CROWD: Final = 20
 """So many at once are a crowd that comes or goes: then more are gathered, and viewers told of many at a time."""
 _GATHER_SECONDS: Final = 0.25
-_YIELD_SECONDS: Final = 5.0
+_YIELD_SECONDS: Final = 10.0
 """How long telling of those who came waits for others who are coming: what they missed is served first."""
 _STEP: Final = 500
 """Records that one step of the event loop applies."""

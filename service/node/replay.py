@@ -110,14 +110,9 @@ class Replay:
     def begin_at_once(self, position: Position) -> Beginning | None:
         """The beginning of a replay that the window holds whole; None where more has to be asked."""
         window, offsets = self._window, position.offsets
-        if position.epoch != self._epoch.name:
+        if position.epoch != self._epoch.name or not window.spans(offsets):
             return None
-        cursor = {}
-        for partition in window.partitions:
-            offset = offsets.get(partition)
-            if offset is None or not window.first(partition) <= offset + 1 <= window.next(partition):
-                return None
-            cursor[partition] = offset
+        cursor = {partition: offsets[partition] for partition in window.partitions}
         return Beginning(self._head.token_of(cursor), (), cursor)
 
     async def begin(self, position: Position) -> Beginning:

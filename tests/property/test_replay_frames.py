@@ -55,6 +55,30 @@ def test_it_is_what_each_would_have_got_alone(
                 )
 
 
+SHARED = st.lists(st.sampled_from(NAMES[:3]), min_size=1, max_size=3, unique=True).map(tuple)
+
+
+@given(
+    st.lists(st.tuples(st.lists(SHARED, min_size=1, max_size=3), st.integers(1, 90)), min_size=1, max_size=5),
+    st.lists(st.tuples(st.sets(st.sampled_from(NAMES[:3]), min_size=1), st.integers(-1, 200)), min_size=1, max_size=6),
+    st.sampled_from([0, 100_000, 10_000_000]),
+)
+def test_what_lies_between_is_put_between(
+    stretches: list[tuple[list[tuple[str, ...]], int]], wanted: list[tuple[set[str], int]], max_bytes: int
+) -> None:
+    """Long stretches of the same channels, alone and in turn: some pieces are sent as they are, some taken apart."""
+    log = [names for kinds, times in stretches for _ in range(times) for names in kinds]
+    records = [Record(2, 2 * at, 0, f"i{at}", "x", names, None, b'{"n":1}') for at, names in enumerate(log)]
+    frames = ReplayFrames(max_bytes)
+    for names, after in wanted * 3:
+        group = CatchUp({2: after}, asked=True, channels={name: {2: after} for name in names})
+        page = [record for record in records if record.offset > after and names & set(record.channels)]
+        parts = [(name, [record for record in page if name in record.channels]) for name in sorted(names)]
+        if page:
+            alone = [replay_frame(record, group.of(record.channels)) for record in page]
+            assert frames.join_parts(group, [part for part in parts if part[1]]) == b"".join(alone)
+
+
 def test_what_only_one_has_missed_is_not_kept() -> None:
     frames = ReplayFrames(10_000)
     record = Record(0, 7, 0, "i", "x", ("broadcast",), None, b'{"n":1}')
