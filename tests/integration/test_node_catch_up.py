@@ -165,10 +165,13 @@ async def test_a_position_ahead_of_a_lagging_node(shared: Ground, node: NodeProc
         assert not [message for message in since if message["type"] == "gap"]
 
 
-async def test_what_has_outlived_its_ttl_is_not_replayed(node: NodeProcess) -> None:
+async def test_what_has_outlived_its_ttl_is_not_replayed(ground: Ground, node: NodeProcess) -> None:
     async with node.client() as client:
         await client.begin()
-        await node.publish(output("ttl", 0), output("ttl", 1, ttl=1), output("ttl", 2, ttl=3600))
+        places = await node.publish(output("ttl", 0), output("ttl", 1, ttl=1), output("ttl", 2, ttl=3600))
+        # Once the node has read all of it, nothing of it comes live.
+        await client.subscribe("task:ttl", after=position(ground, places[-1]))
+        await client.hear("caught_up")
 
         async def outlived() -> bool:
             return await replayed(client, "task:ttl", "earliest") == [0, 2]
