@@ -40,9 +40,9 @@ from service.redacting import Redacting
 from service.screens import TerminalScreens
 from service.settings import Settings, read_settings
 from service.web.app import create_app
+from service.web.direct_socket import Host
 from service.web.door import Door
 from service.web.server import create_server
-from service.web.socket import conversation
 
 _log = logging.getLogger(__name__)
 _EPOCH_SECONDS = 2.0
@@ -209,7 +209,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             allowed_hosts=settings.allowed_hosts,
             trusted_proxies=settings.trusted_proxies,
             head_seconds=settings.request_head_seconds,
-            conversation=conversation(node, door) if settings.direct_writes else None,
+            sockets=Host(node, door, settings.max_message_bytes) if settings.direct_writes else None,
             in_turn=node.services.pace.in_turn,
         )
         looking = asyncio.create_task(look_through(lambda: node.ended, node.services.pace.quiet), name="garbage")

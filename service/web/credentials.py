@@ -1,9 +1,9 @@
 """What a WebSocket's hand-shake, or a request for an event stream, gives to say who it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
 
 _SUBPROTOCOL: Final = "bearer."
 
@@ -15,7 +15,7 @@ class Given(NamedTuple):
     text: str
 
 
-def given(subprotocols: Sequence[str], headers: Headers, query: QueryParams) -> Given | None:
+def given(subprotocols: Sequence[str], headers: Headers, query: Mapping[str, str]) -> Given | None:
     """What counts of all that was given: the ticket, else the subprotocol, the header, the query.
 
     The others are not looked at, also where this one turns out to be bad: who sends a ticket means to spend it.

@@ -7,26 +7,29 @@ lets clients wait for seconds), a plain hand-shake is only put in line here, and
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
+from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp
+from starlette.datastructures import Address, Headers
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from service.web.hand_shake import MOST_BYTES, PATH, read_hand_shake
+from service.domain.protocol import SUBPROTOCOL
+from service.web.admission import Caller
+from service.web.direct_socket import DirectSocket, Host
+from service.web.hand_shake import MOST_BYTES, PATH, HandShake, read_hand_shake
 from service.web.http import TOO_SLOW, HttpTransport
-from service.web.transport import WebSocketTransport
 
 _PLAIN: Final = f"GET {PATH}".encode()
 _END: Final = b"\r\n\r\n"
 
 
 class ShortWay(NamedTuple):
-    """For plain hand-shakes: what carries the conversation, whether one with such headers may be answered, and when.
+    """For plain hand-shakes: whose conversations they begin, whether one with such headers may be answered, and when.
 
     `in_turn` calls what it is given, soon and once.
     """
 
-    conversation: ASGIApp
+    host: Host
     takes: Callable[[Sequence[tuple[bytes, bytes]]], bool]
     in_turn: Callable[[Callable[[], None]], None]
 
@@ -98,9 +101,9 @@ class Reception(asyncio.Protocol):
             self._go_the_long_way()
             return
         self._leave()
-        protocol = WebSocketTransport(self._config, self._server_state, self._app_state)
-        protocol.begin(transport, asked, way.conversation)
-        transport.set_protocol(protocol)
+        transport.write(asked.answer(SUBPROTOCOL if SUBPROTOCOL in asked.subprotocols else None))
+        carrier = DirectSocket(way.host, self._server_state.connections, self._server_state.tasks)
+        carrier.begin(transport, _caller(asked, transport), in_turn=True)
 
     def _go_the_long_way(self) -> None:
         """Let HTTP have it, with what has come."""
@@ -134,3 +137,9 @@ class Reception(asyncio.Protocol):
 def reception(head_seconds: float, short_way: ShortWay | None = None) -> type[Reception]:
     """The protocol with its deadline and its short way."""
     return type("OurReception", (Reception,), {"__slots__": (), "head_seconds": head_seconds, "short_way": short_way})
+
+
+def _caller(asked: HandShake, transport: asyncio.Transport) -> Caller:
+    peer = transport.get_extra_info("peername")
+    query = dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True)) if asked.query else {}
+    return Caller(query, Headers(raw=list(asked.headers)), asked.subprotocols, Address(*peer[:2]) if peer else None)

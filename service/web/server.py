@@ -6,19 +6,17 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
-from uvicorn._types import ASGI3Application
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.addresses import is_loopback
+from service.web.direct_socket import Host
 from service.web.hosts import HostCheck
 from service.web.listening import BACKLOG, listening
 from service.web.reception import ShortWay, reception
 from service.web.transport import WebSocketTransport
+from service.web.trusted_proxies import TrustedProxies
 
 Drain = Callable[[], Awaitable[None]]
 
@@ -71,24 +69,23 @@ def create_server(
     allowed_hosts: Collection[str] = (),
     trusted_proxies: Collection[str] = (),
     head_seconds: float = 10.0,
-    conversation: ASGIApp | None = None,
+    sockets: Host | None = None,
     in_turn: Callable[[Callable[[], None]], None] | None = None,
 ) -> Server:
     """A server of `app`; `serve()` runs it until SIGINT or SIGTERM. `drain` sends its WebSocket clients away.
 
     `Host` is checked on loopback, and everywhere once `allowed_hosts` names some; `X-Forwarded-For` counts only from
-    `trusted_proxies`. The head of a request has to come within `head_seconds`. `conversation`, if it is given,
+    `trusted_proxies`. The head of a request has to come within `head_seconds`. `sockets`, if it is given,
     carries those conversations whose hand-shake is plain, each begun by `in_turn` or else at once; `app` is asked about
     all others.
     """
     hosts = HostCheck(app, allowed_hosts) if allowed_hosts or is_loopback(host) else None
     short_way = None
-    if conversation is not None:
+    if sockets is not None:
         if trusted_proxies:
-            believing = ProxyHeadersMiddleware(cast(ASGI3Application, conversation), list(trusted_proxies))
-            conversation = cast(ASGIApp, believing)
+            sockets = sockets._replace(client_of=TrustedProxies(trusted_proxies).client_of)
         short_way = ShortWay(
-            conversation, hosts.takes if hosts is not None else lambda _: True, in_turn or (lambda begin: begin())
+            sockets, hosts.takes if hosts is not None else lambda _: True, in_turn or (lambda begin: begin())
         )
     # At INFO it writes the address of each WebSocket, and with it tokens from the query.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

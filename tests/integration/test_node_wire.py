@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import time
@@ -11,6 +12,7 @@ import pytest
 from lastseen.positions import Position
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, numbers, output, started, token
 from tests.waiting import until
@@ -183,6 +185,28 @@ async def test_what_breaks_the_rules_of_websockets_is_closed(node: NodeProcess) 
     async with node.client() as client:
         await client.begin()
         assert (await client.ask(b'{"type":"ping","ref":3}'))["ref"] == 3, "a binary message is read like a text"
+
+
+async def test_a_hand_shake_in_pieces_and_what_is_said_right_behind_it(node: NodeProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    head = (
+        f"GET /ws?token={token('ann')} HTTP/1.1\r\nHost: 127.0.0.1:{node.port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+    said = [json.dumps({"type": "ping", "ref": f"behind {number}"}).encode() for number in range(3)]
+    first, second = Frame(Opcode.TEXT, said[1][:7], fin=False), Frame(Opcode.CONT, said[1][7:])
+    behind = Frame(Opcode.TEXT, said[0]).serialize(mask=True) + first.serialize(mask=True)
+    writer.write(head[:20])
+    await writer.drain()
+    assert (await until(lambda: node.sockets, what="the connection")) >= 1
+    writer.write(head[20:])
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(behind)
+    writer.write(second.serialize(mask=True) + Frame(Opcode.TEXT, said[2]).serialize(mask=True))
+    async with asyncio.timeout(30):
+        for number in range(3):
+            await reader.readuntil(f'"ref":"behind {number}"'.encode())
+    writer.transport.abort()
 
 
 async def test_subscribed_live_until_unsubscribed(node: NodeProcess) -> None:
