@@ -107,7 +107,9 @@ class PackagedFollower:
                 case Ping():
                     answers.append({"type": "ping"})
                 case Unsubscribed(channel):
-                    self._asked.discard(channel)
+                    # Else it answers an `unsubscribe`, behind which the channel may have been asked for again.
+                    if message["type"] == "subscription_result":
+                        self._asked.discard(channel)
                 case Refused(channel, _, code):
                     self._asked.discard(channel)
                     if code in WAITING:
