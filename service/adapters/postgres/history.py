@@ -27,9 +27,10 @@ MOST_DAYS = 64
 """Day partitions that one query opens at most."""
 
 # A day whose table somebody dropped by hand covers nothing, whatever `log_bucket` says.
+# In one statement: a hole that is committed meanwhile lies above the offsets.
 _COVERAGE = """
     SELECT o.partition, greatest(o.first_offset, coalesce(b.first_offset, o.next_offset)) AS first,
-        o.next_offset AS next
+        o.next_offset AS next, h.holes
     FROM projection_offset o
     LEFT JOIN LATERAL (
         SELECT first_offset FROM log_bucket
@@ -37,9 +38,12 @@ _COVERAGE = """
         AND to_regclass('log_' || to_char(bucket, 'YYYYMMDD')) IS NOT NULL
         ORDER BY bucket LIMIT 1
     ) b ON true
+    LEFT JOIN LATERAL (
+        SELECT array_agg(ARRAY[first_offset, next_offset] ORDER BY first_offset) AS holes FROM hole
+        WHERE epoch = o.epoch AND partition = o.partition
+    ) h ON true
     WHERE o.projection = $2 AND o.epoch = $1
 """
-_HOLES = "SELECT partition, first_offset, next_offset FROM hole WHERE epoch = $1 ORDER BY partition, first_offset"
 _DAYS = """
     SELECT w.partition, b.bucket, b.first_offset, b.last_offset
     FROM unnest($2::int[], $3::bigint[]) AS w(partition, after)
@@ -99,14 +103,9 @@ class PostgresHistory:
     async def coverage(self) -> Mapping[int, Coverage]:
         with answering():
             async with self._pool.acquire() as connection:
-                # The offsets first: a hole that comes after them lies above them.
                 rows = await connection.fetch(_COVERAGE, self._epoch, LOG_PROJECTION)
-                holes: dict[int, list[tuple[int, int]]] = {}
-                for partition, first, next_ in await connection.fetch(_HOLES, self._epoch):
-                    holes.setdefault(partition, []).append((first, next_))
         return {
-            row["partition"]: Coverage(row["first"], row["next"], tuple(holes.get(row["partition"], ())))
-            for row in rows
+            row["partition"]: Coverage(row["first"], row["next"], tuple(map(tuple, row["holes"] or ()))) for row in rows
         }
 
     async def page(
@@ -222,5 +221,5 @@ def _serve(served: dict[int, int], slice_: _Slice, cut: asyncpg.Record | None) -
 @asynccontextmanager
 async def open_history(url: str, epoch: int) -> AsyncIterator[PostgresHistory]:
     """The history of an epoch, by its number. The database may be away: calls then raise HistoryUnavailable."""
-    async with open_pool(url) as pool:
+    async with open_pool(url, keeps_state=False) as pool:
         yield PostgresHistory(pool, epoch)

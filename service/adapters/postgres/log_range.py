@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from service.adapters.postgres.pool import answering
-from service.adapters.postgres.rows import READ_COLUMNS, record_of
+from service.adapters.postgres.rows import given, record_of
 from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record
 from service.ports import History
@@ -18,7 +18,7 @@ _DAYS = """
     WHERE epoch = $1 AND partition = $2 AND last_offset >= $3 AND first_offset < $4
 """
 # Of most records it is enough to know that they were: what they say would be most of the bytes.
-_COLUMNS = READ_COLUMNS.replace("payload", "CASE WHEN type = ANY($7) THEN payload ELSE '{}' END")
+_COLUMNS = given("log", "CASE WHEN type = ANY($7) THEN payload ELSE '{}' END")
 _PAGE = f"""
     SELECT {_COLUMNS} FROM log
     WHERE epoch = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4 AND bucket BETWEEN $5 AND $6

@@ -27,12 +27,12 @@ def last_seen(rows: Sequence[asyncpg.Record], limit: int, looked_at: int) -> asy
 def distinct(rows: Sequence[asyncpg.Record]) -> list[Record]:
     """The records of rows in order, where one of two channels comes twice; those without payload are left out."""
     records: list[Record] = []
+    last = (-1, -1)
     for row in rows:
-        if row["payload"] is None:
-            continue
-        last = records[-1] if records else None
-        if last is None or (last.partition, last.offset) != (row[0], row[1]):
+        place = row[0], row[1]
+        if place != last and row["payload"] is not None:
             records.append(record_of(row))
+            last = place
     return records
 
 

@@ -12,14 +12,13 @@ from lastseen.channels import Channel
 from lastseen.names import PROJECT_STATE_TYPES, TASK_STATE_TYPES
 
 from service.adapters.postgres.page_query import STATE_ROWS, branches, ids_of
-from service.adapters.postgres.rows import READ_COLUMNS
+from service.adapters.postgres.rows import given
 
 FIXED_ARGUMENTS: Final = 9
 """$1 epoch, $2 limit, $3 partitions, $4 and $5 offsets, $6 first day, $7 last day, $8 rows looked at, $9 types
 (null: all); then ids per kind."""
 
 _NARROW: Final = {"task": TASK_STATE_TYPES, "project": PROJECT_STATE_TYPES}
-_COLUMNS: Final = tuple(column.strip() for column in READ_COLUMNS.split(","))
 _MATCHES: Final = "($9::text[] IS NULL OR {}.type = ANY($9))"
 _SAME_DAYS: Final = "epoch = $1 AND bucket BETWEEN $6 AND $7 AND partition = v.partition"
 _DOWN: Final = f'{_SAME_DAYS} AND "offset" <= v.upto AND "offset" >= v.down_to ORDER BY "offset" DESC LIMIT $8'
@@ -31,8 +30,8 @@ _UP: Final = f'{_SAME_DAYS} AND "offset" > v.after AND "offset" <= v.upto ORDER 
 def back_query(channels: Sequence[Channel], types: Collection[str] = ()) -> tuple[str, list[list[str]]]:
     """The last rows of each partition, `$4` being the highest offset and `$5` the lowest.
 
-    Both limits are a partition's. Rows come by partition, then descending. Behind READ_COLUMNS: `looked_at`, how
-    many rows down it is. Where `types`, which go in as `$9` all the same, are of those that states are made of, no
+    Both limits are a partition's. Rows come by partition, then descending. Behind the record's columns: `looked_at`,
+    how many rows down it is. Where `types`, which go in as `$9` all the same, are of those that states are made of, no
     others are looked at.
     """
     with_id, without_id, ids = ids_of(channels)
@@ -43,7 +42,7 @@ def back_query(channels: Sequence[Channel], types: Collection[str] = ()) -> tupl
 def some_types_query(channels: Sequence[Channel]) -> tuple[str, list[list[str]]]:
     """The next rows, `$4` being the offsets after which and `$5` those up to which.
 
-    Both limits are of all partitions. Rows come by partition and offset. Behind READ_COLUMNS: `looked_at`, the
+    Both limits are of all partitions. Rows come by partition and offset. Behind the record's columns: `looked_at`, the
     number of the row.
     """
     with_id, without_id, ids = ids_of(channels)
@@ -90,5 +89,4 @@ def _counted(looked: str, order: str) -> str:
 
 
 def _given(row: str) -> str:
-    payload = f"CASE WHEN {row}.matching <= $2 AND {_MATCHES.format(row)} THEN {row}.payload END AS payload"
-    return ", ".join(payload if name == "payload" else f"{row}.{name}" for name in _COLUMNS)
+    return given(row, f"CASE WHEN {row}.matching <= $2 AND {_MATCHES.format(row)} THEN {row}.payload END")

@@ -8,7 +8,7 @@ from typing import Final
 from lastseen.channels import Channel
 from lastseen.names import LEFT_OUT_OFFLINE, PROJECT_STATE_TYPES, TASK_STATE_TYPES
 
-from service.adapters.postgres.rows import READ_COLUMNS
+from service.adapters.postgres.rows import READ_COLUMNS, given
 
 KINDS_WITH_ID: Final = ("task", "project", "user")
 KINDS_WITHOUT_ID: Final = ("system", "broadcast")
@@ -82,9 +82,8 @@ def _and(condition: str | None) -> str:
 @lru_cache
 def _statement(with_id: tuple[str, ...], without_id: tuple[str, ...], offline: bool) -> str:
     within = f"{_OFFLINE} AND {_WITHIN}" if offline else _WITHIN
-    columns = ", ".join(f"r.{column.strip()}" for column in READ_COLUMNS.split(","))
     return (
-        f"SELECT {columns}"  # noqa: S608
+        f"SELECT {given('r')}"  # noqa: S608
         " FROM (SELECT * FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS w(partition, after, upto)"
         " ORDER BY partition) v"
         f" CROSS JOIN LATERAL ({' UNION ALL '.join(branches(with_id, without_id, within, FIXED_ARGUMENTS))}) r"

@@ -24,11 +24,17 @@ _NO_SUCH_TABLE = "42P01"
 
 @asynccontextmanager
 async def open_pool(
-    url: str, *, size: int = 8, seconds: float = 15.0, settings: Mapping[str, str] = MappingProxyType({})
+    url: str,
+    *,
+    size: int = 8,
+    seconds: float = 15.0,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    keeps_state: bool = True,
 ) -> AsyncIterator[asyncpg.Pool]:
     """Up to `size` connections, made when needed, so that the database may be away at first.
 
-    `seconds` bounds each statement; `settings` are the server's, for these connections.
+    `seconds` bounds each statement; `settings` are the server's, for these connections. Where nobody leaves anything in
+    a session (`keeps_state`), it is not set back after each use, which is a round trip.
     """
     pool = asyncpg.create_pool(
         plain_url(url),
@@ -36,6 +42,7 @@ async def open_pool(
         max_size=size,
         timeout=CONNECT_SECONDS,
         command_timeout=seconds,
+        reset=None if keeps_state else _leave_as_it_is,
         server_settings={
             "application_name": "lastseen",
             # A generic plan locks every day partition before it prunes them; planning anew costs less.
@@ -49,6 +56,10 @@ async def open_pool(
         yield pool
     finally:
         pool.terminate()
+
+
+async def _leave_as_it_is(_: object) -> None:
+    """Only single statements that read were run."""
 
 
 @contextmanager

@@ -12,14 +12,25 @@ LOG_COLUMNS: Final = (
     "epoch", "partition", "offset", "bucket", "id", "type", "appended_at", "ttl",
     "task", "project", "user", "system", "broadcast", "payload",
 )  # fmt: skip
-READ_COLUMNS: Final = (
-    'partition, "offset", appended_at, id, type, ttl, task, project, "user", system, broadcast, payload'
-)
-"""What `record_of` needs of a row."""
+_READ: Final = (
+    "partition", '"offset"', "appended_at", "id", "type", "ttl", "task", "project", '"user"', "system", "broadcast",
+    "payload",
+)  # fmt: skip
+READ_COLUMNS: Final = ", ".join(_READ)
+"""The columns that `record_of` needs; a query gives them as `given` says."""
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 _CACHED_CHANNEL_LISTS: Final = 65_536
+
+
+def given(row: str, payload: str | None = None) -> str:
+    """What a query selects for `record_of`, out of a `row` of READ_COLUMNS; `payload` stands for the row's own."""
+    # The driver makes a time with its zone of a timestamp, which takes as long as all other columns together.
+    made = {"appended_at": f"date_part('epoch', {row}.appended_at) AS appended_at"}
+    if payload is not None:
+        made["payload"] = f"{payload} AS payload"
+    return ", ".join(made.get(name) or f"{row}.{name}" for name in _READ)
 
 
 class ChannelColumns(NamedTuple):
@@ -80,12 +91,12 @@ def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
 
 
 def record_of(row: asyncpg.Record) -> Record:
-    """The record of a row that begins with READ_COLUMNS."""
+    """The record of a row that begins with what `given` says."""
     partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload, *_ = row
     return Record(
         partition,
         offset,
-        ms_of(appended_at),
+        round(appended_at * 1000),
         id_,
         type_,
         channels_of(task, project, user, system, broadcast),
