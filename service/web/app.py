@@ -6,6 +6,7 @@ from service.node.node import Node
 from service.web import (
     asyncapi,
     command_stream,
+    console,
     cursors,
     event_stream,
     events,
@@ -50,4 +51,5 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(stats.router)
     app.include_router(sending.router)
     app.include_router(socket.router)
+    console.install(app)
     return app
