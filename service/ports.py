@@ -487,7 +487,10 @@ class Ticket(NamedTuple):
 
 
 class Tickets(Protocol):
-    """Tickets for connecting, known to every node. Every call raises Unavailable while they can't be had."""
+    """Tickets of one kind, known to every node: for connecting, or (called codes) for signing in to the console.
+
+    Every call raises Unavailable while they can't be had.
+    """
 
     async def issue(self, identity: Identity) -> Ticket:
         """A ticket for `identity`, its expiry included. Raises TooMany where the user has too many that are unspent."""
@@ -495,6 +498,14 @@ class Tickets(Protocol):
 
     async def spend(self, text: str) -> Identity:
         """Whom the ticket was issued for; nobody will spend it again. Raises Denied, which does not quote it."""
+        ...
+
+
+class TokenIssuer(Protocol):
+    """Signs access tokens that this deployment's nodes accept."""
+
+    def issue(self, identity: Identity) -> str:
+        """A token that says all that `identity` does, its expiry included."""
         ...
 
 

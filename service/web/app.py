@@ -7,6 +7,7 @@ from service.web import (
     asyncapi,
     command_stream,
     console,
+    console_session,
     cursors,
     event_stream,
     events,
@@ -48,6 +49,7 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(command_stream.router)
     app.include_router(cursors.router)
     app.include_router(tickets.router)
+    app.include_router(console_session.router)
     app.include_router(stats.router)
     app.include_router(sending.router)
     app.include_router(socket.router)

@@ -8,8 +8,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from service.adapters.clock import SystemClock
+from service.adapters.memory_tickets import MemoryTickets
+from service.adapters.tokens.authenticator import TokenAuthenticator
+from service.adapters.tokens.claims import Expected
+from service.domain.limits import Allowed, Limits
 from service.web import app as application
-from service.web import console, problems
+from service.web import console, console_session, problems
+from service.web.door import Door
 
 SCRIPT = b"export const words = 'over and over and over and over';" * 9
 
@@ -122,3 +128,15 @@ def test_no_route_of_the_service_is_a_place_in_the_console() -> None:
     paths = [route.path for router in routers for route in router.routes if not isinstance(route, Mount)]
     assert len(paths) > 20
     assert [path for path in paths if console._is_place(path.lstrip("/"))] == []
+
+
+async def test_where_tokens_are_signed_elsewhere_no_code_signs_in() -> None:
+    app = FastAPI()
+    problems.install(app)
+    app.include_router(console_session.router)
+    authenticator = TokenAuthenticator("s" * 32, None, Expected())
+    app.state.door = Door(authenticator, MemoryTickets(SystemClock(), seconds=30, most=3), Limits(Allowed()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
+        answer = await http.post("/api/v1/console/session", json={"code": "x"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "no_sign_in")
+        assert "its issuer" in answer.json()["detail"]
