@@ -20,6 +20,7 @@ from service.adapters.postgres.cursors import PostgresCursors
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.leases import PostgresLeases
+from service.adapters.postgres.oversight import PostgresOversight
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rights_loader import PostgresRights
 from service.adapters.postgres.tickets import SIGNING_IN, PostgresTickets
@@ -124,6 +125,7 @@ async def _running(
             commands=commands,
             command_source=lambda reach: read_commands(kafka, settings.commands_topic, reach, timeout=seconds),
             leases=PostgresLeases(pool),
+            oversight=PostgresOversight(pool, epoch.number),
             presence=presence,
             authenticator=authenticator,
             clock=SystemClock(),

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from service.node.node import Node
 from service.web import (
     asyncapi,
+    cluster,
     command_stream,
     console,
     console_session,
@@ -13,8 +14,10 @@ from service.web import (
     events,
     health,
     history,
+    listing,
     metrics,
     problems,
+    quarantine,
     sending,
     socket,
     states,
@@ -51,6 +54,9 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(tickets.router)
     app.include_router(console_session.router)
     app.include_router(stats.router)
+    app.include_router(listing.router)
+    app.include_router(cluster.router)
+    app.include_router(quarantine.router)
     app.include_router(sending.router)
     app.include_router(socket.router)
     console.install(app)

@@ -157,6 +157,7 @@ quarantine = Table(
     Column("appended_at", DateTime(timezone=True)),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("epoch", "partition", "offset", name="quarantine_pkey"),
+    Index("quarantine_newest", "at", "epoch", "partition", "offset"),
 )
 Index(
     "quarantine_told",
