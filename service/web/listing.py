@@ -199,12 +199,13 @@ async def presence(request: Request, query: Annotated[PresenceQuery, Query()]) -
             )
         await check_right(node, identity, query.channel)
     total = await node.services.presence.stats(About(channel=query.channel))
+    users = total.listed_users if query.channel is not None else node.services.presence.users(MAX_LISTED)
     return {
         **query.model_dump(exclude_none=True),
-        "users": total.listed_users,
+        "users": users,
         "online_users": total.users,
         "total_connections": total.connections,
-        "complete": not total.silent and len(total.listed_users) >= total.users,
+        "complete": len(users) >= total.users and (query.channel is None or not total.silent),
     }
 
 
