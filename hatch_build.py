@@ -128,7 +128,7 @@ def _install(root: Path) -> Path:
         if done.returncode != 0:
             raise CannotBuild(
                 "The console's packages could not be fetched from the npm registry: is there a network? "
-                f"{WITHOUT}=1 builds the service without its console. npm said:\n{_end_of(done)}"
+                f"{WITHOUT}=1 builds the service without its console. ({_gist(done)})"
             )
         if not folder.is_dir():
             fresh.rename(folder)
@@ -154,6 +154,12 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> subprocess.Com
         errors="replace",
     )
     return done
+
+
+def _gist(done: subprocess.CompletedProcess[str]) -> str:
+    """The first line of npm's that is more than a code."""
+    lines = [line.removeprefix("npm error ") for line in done.stdout.splitlines()]
+    return next((line for line in lines if len(line.split()) > 5), f"npm ended with {done.returncode}")
 
 
 def _end_of(done: subprocess.CompletedProcess[str]) -> str:

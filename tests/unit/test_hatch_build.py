@@ -56,8 +56,10 @@ def test_without_the_registry_one_sentence_says_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
     monkeypatch.setenv("npm_config_fetch_retries", "0")
-    with pytest.raises(hatch_build.CannotBuild, match="is there a network"):
+    with pytest.raises(hatch_build.CannotBuild, match="is there a network") as error:
         hatch_build.build(root)
+    assert "127.0.0.1:9" in str(error.value)
+    assert "\n" not in str(error.value)
     assert everything_in(root / ".dev") == []
     assert everything_in(root / "service/web") == []
 
