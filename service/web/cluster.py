@@ -1,7 +1,7 @@
 """`GET /api/v1/cluster`: the nodes, the consumers and the servers, for whoever looks after them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -165,12 +165,15 @@ async def _kafka(node: Node) -> Mapping[int, Bounds] | None:
         return None
 
 
-async def _postgres(node: Node) -> tuple[Progress, list[LivingRunner]] | None:
+async def _postgres(node: Node) -> tuple[Progress, Sequence[LivingRunner]] | None:
     oversight = node.services.oversight
+
+    async def both() -> tuple[Progress, Sequence[LivingRunner]]:
+        return await oversight.progress(), await oversight.runners()
+
     try:
-        async with asyncio.timeout(_SECONDS):
-            return await oversight.progress(), list(await oversight.runners())
-    except (HistoryUnavailable, TimeoutError):
+        return await node.services.patience.within(_SECONDS, both())
+    except HistoryUnavailable:
         return None
 
 

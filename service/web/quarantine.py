@@ -18,6 +18,8 @@ from service.web.problems import Problem, unavailable
 
 router = APIRouter(prefix="/api/v1")
 
+_SECONDS: Final = 3.0
+"""How long the database may take to answer."""
 _PLACE: Final = re.compile(r"([0-9]{1,17})-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,18})")
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _FIELDS: Final[dict[str, Any]] = {
@@ -118,7 +120,8 @@ async def read_quarantine(request: Request, query: Annotated[QuarantineQuery, Qu
     if not identity.is_admin:
         raise Problem(403, "the quarantine is for the role admin", code="forbidden")
     try:
-        records = await node.services.oversight.quarantined(query.limit, _place(query.before))
+        asked = node.services.oversight.quarantined(query.limit, _place(query.before))
+        records = await node.services.patience.within(_SECONDS, asked)
     except Unavailable as error:
         raise unavailable(error) from error
     last = records[-1] if len(records) == query.limit else None
