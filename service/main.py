@@ -20,11 +20,13 @@ from service.adapters.postgres.cursors import PostgresCursors
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.history import PostgresHistory
 from service.adapters.postgres.leases import PostgresLeases
+from service.adapters.postgres.oversight import PostgresOversight
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rights_loader import PostgresRights
-from service.adapters.postgres.tickets import PostgresTickets
+from service.adapters.postgres.tickets import SIGNING_IN, PostgresTickets
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
+from service.adapters.tokens.issuer import SecretIssuer
 from service.adapters.tokens.published import PublishedKeys
 from service.deployed import authority_of, extend
 from service.domain.errors import EpochEnded, HistoryUnavailable, LastseenError, OffsetsGone, Unavailable
@@ -43,6 +45,7 @@ from service.web.app import create_app
 from service.web.direct_socket import Host
 from service.web.door import Door
 from service.web.server import create_server
+from service.web.sign_in import SignIn
 
 _log = logging.getLogger(__name__)
 _EPOCH_SECONDS = 2.0
@@ -122,6 +125,7 @@ async def _running(
             commands=commands,
             command_source=lambda reach: read_commands(kafka, settings.commands_topic, reach, timeout=seconds),
             leases=PostgresLeases(pool),
+            oversight=PostgresOversight(pool, epoch.number),
             presence=presence,
             authenticator=authenticator,
             clock=SystemClock(),
@@ -168,11 +172,14 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
             )
         # Connections of their own: whoever comes in does not wait behind replays.
         pool = await stack.enter_async_context(open_pool(settings.database_url.get_secret_value(), size=2))
+        most = settings.max_tickets_per_user
+        codes = PostgresTickets(pool, seconds=settings.sign_in_seconds, most=most, kind=SIGNING_IN)
         yield Door(
             TokenAuthenticator(secret, keys, expected),
-            PostgresTickets(pool, seconds=settings.ticket_seconds, most=settings.max_tickets_per_user),
+            PostgresTickets(pool, seconds=settings.ticket_seconds, most=most),
             Limits(_allowed(settings)),
             frozenset(settings.allowed_origins),
+            None if secret is None else SignIn(codes, SecretIssuer(secret, expected), settings.session_seconds),
         )
 
 

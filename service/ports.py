@@ -487,7 +487,10 @@ class Ticket(NamedTuple):
 
 
 class Tickets(Protocol):
-    """Tickets for connecting, known to every node. Every call raises Unavailable while they can't be had."""
+    """Tickets of one kind, known to every node: for connecting, or (called codes) for signing in to the console.
+
+    Every call raises Unavailable while they can't be had.
+    """
 
     async def issue(self, identity: Identity) -> Ticket:
         """A ticket for `identity`, its expiry included. Raises TooMany where the user has too many that are unspent."""
@@ -495,6 +498,78 @@ class Tickets(Protocol):
 
     async def spend(self, text: str) -> Identity:
         """Whom the ticket was issued for; nobody will spend it again. Raises Denied, which does not quote it."""
+        ...
+
+
+class Progress(NamedTuple):
+    """Per partition that it has begun, the offset that a consumer of the log comes to next."""
+
+    log_writer: Mapping[int, int]
+    projections: Mapping[int, int]
+
+
+class LivingRunner(NamedTuple):
+    """An incarnation of a runner that nobody has said to be lost."""
+
+    name: str
+    incarnation: str
+    renewed_at: datetime
+    tasks: int
+    """Those that it has claimed and not ended."""
+
+
+class QuarantinedRecord(NamedTuple):
+    """A record that no reader can use. Of its value and headers the beginning, as text."""
+
+    epoch: int
+    partition: int
+    offset: int
+    at: datetime
+    """When the log writer came to it."""
+    appended_at: datetime | None
+    reason: str
+    detail: str
+    channels: str | None
+    key: bytes | None
+    value: bytes | None
+    value_bytes: int
+    headers: str | None
+    """JSON: pairs of a name and a value in base64, or null; None where they are very long."""
+
+
+class QuarantinePlace(NamedTuple):
+    """Where the quarantine is read on: below this, by the time and then the place."""
+
+    at: datetime
+    epoch: int
+    partition: int
+    offset: int
+
+
+class Oversight(Protocol):
+    """What whoever looks after a deployment wants to see of its consumers.
+
+    Every call raises HistoryUnavailable while the database does not answer.
+    """
+
+    async def progress(self) -> Progress:
+        """How far the consumers of the log have come."""
+        ...
+
+    async def runners(self) -> Sequence[LivingRunner]:
+        """By their names."""
+        ...
+
+    async def quarantined(self, limit: int, before: QuarantinePlace | None) -> Sequence[QuarantinedRecord]:
+        """At most so many records of the quarantine, the newest first, of all epochs; those below a place."""
+        ...
+
+
+class TokenIssuer(Protocol):
+    """Signs access tokens that this deployment's nodes accept."""
+
+    def issue(self, identity: Identity) -> str:
+        """A token that says all that `identity` does, its expiry included."""
         ...
 
 

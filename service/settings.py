@@ -53,6 +53,10 @@ class Settings(RunnerSettings):
     """Tickets of one user that are neither spent nor expired, over all nodes."""
     tickets_per_second: float = Field(default=10.0, gt=0)
     """Tickets that one user may ask a node for; at once ten times as many."""
+    sign_in_seconds: int = Field(default=600, ge=1, le=86_400)
+    """For how long a code that signs in to the console is good."""
+    session_seconds: int = Field(default=8 * 3600, ge=60, le=30 * 86_400)
+    """For how long a token of the console is good; while it is, it can be renewed."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins (`https://app.example.com,…`) of the pages that may open a WebSocket or read an event
     stream; none: any page."""

@@ -6,6 +6,7 @@ from service.adapters.memory import MemoryHistory, MemoryLog
 from service.adapters.memory_commands import MemoryCommands
 from service.adapters.memory_cursors import MemoryCursors
 from service.adapters.memory_leases import MemoryLeases
+from service.adapters.memory_oversight import MemoryOversight
 from service.adapters.memory_presence import MemoryPresence
 from service.adapters.memory_rights import MemoryRights
 from service.adapters.tokens.authenticator import TokenAuthenticator
@@ -33,6 +34,7 @@ def outside_of(
         commands=commands,
         command_source=lambda reach: commands.source(reach, clock),
         leases=MemoryLeases(),
+        oversight=MemoryOversight(),
         presence=MemoryPresence(),
         authenticator=TokenAuthenticator(SECRET, None, Expected()),
         clock=clock,

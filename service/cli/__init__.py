@@ -3,6 +3,7 @@
 import click
 
 from service.cli.commands import cancel, confirm, pause, resume, send_input
+from service.cli.console import console
 from service.cli.history import history
 from service.cli.lag import lag
 from service.cli.publish import publish
@@ -33,3 +34,4 @@ main.add_command(pause)
 main.add_command(resume)
 main.add_command(confirm)
 main.add_command(token)
+main.add_command(console)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from service.cli.console import link
 from service.cli.first_steps import first_time, next_steps, run_welcome
 from service.domain.errors import HistoryUnavailable
 from service.embedded import free_ports, instance
@@ -107,11 +108,20 @@ async def _serve(
     written.begin(Instance(urls[0], urls, stack.kafka, TOPIC, stack.database_url, epoch), stack.supervisor.pids)
     click.echo(f"ready {urls[0]}")
     sys.stdout.flush()
+    progress.tell(await _opening(urls[0], environment["LASTSEEN_JWT_SECRET"]))
     first = first_time(data_dir)
     for line in next_steps(first and wanted.welcome):
         progress.tell(line)
     welcome = [run_welcome(data_dir, progress)] if first and wanted.welcome else []
     await together(stack.supervisor.wait(), _follow_epoch(stack.database_url, written), *welcome)
+
+
+async def _opening(url: str, secret: str) -> str:
+    """Where to see the console; what can't be had now can be had later."""
+    try:
+        return f"The console, signed in (once, within ten minutes): {await link(url, secret)}"
+    except click.ClickException as error:
+        return f"No link to the console now, `lastseen console` prints one: {error.message}"
 
 
 async def _follow_epoch(database_url: str, written: "_Written") -> None:

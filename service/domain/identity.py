@@ -6,6 +6,7 @@ from typing import Final
 ADMIN_ROLES: Final = frozenset({"admin", "super_admin"})
 SCOPE_PUBLISH: Final = "publish"
 SCOPE_PUBLISH_RIGHTS: Final = "publish:rights"
+SCOPE_CONSOLE: Final = "console"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,8 @@ class Identity:
     def may_publish_rights(self) -> bool:
         """Whether the caller may append events that change who may read what."""
         return self.is_admin or SCOPE_PUBLISH_RIGHTS in self.scopes
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the caller may have further tokens for this one: by a code that signs in, or by renewal."""
+        return SCOPE_CONSOLE in self.scopes

@@ -161,10 +161,10 @@ class Presence:
             if node.until > now
         }
 
-    def online_users(self, among: Collection[str], besides: Collection[str] = ()) -> int:
-        """How many users those nodes hold, these counted in."""
+    def online_users(self, among: Collection[str], besides: Collection[str] = ()) -> set[str]:
+        """The users that those nodes hold, and these."""
         held = (user for user, holdings in self._holdings.items() if not holdings.keys().isdisjoint(among))
-        return len({*held, *besides})
+        return {*held, *besides}
 
     def connections_of(self, user: str) -> Mapping[str, int]:
         """How many connections of a user each node has, by incarnation."""

@@ -212,6 +212,14 @@ class Rights:
             [claim for known in self._tasks.values() for claim in known.claims],
         )
 
+    def projects(self) -> Sequence[Project]:
+        """All projects, deleted ones included."""
+        return tuple(self._projects.values())
+
+    def tasks(self) -> Sequence[Task]:
+        """The tasks that are kept and of which all is known, the one heard of last at the end."""
+        return tuple(known.claims[0] for known in self._tasks.values() if known.whole)
+
     def claims(self, task_id: str) -> Sequence[Task]:
         """The claims to a task that are known here, one a project, the one that counts first."""
         known = self._tasks.get(task_id)

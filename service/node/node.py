@@ -31,6 +31,7 @@ from service.node.event_streams import EventStreams, Stream
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
+from service.node.listing import Listing
 from service.node.offline import OfflineMessages
 from service.node.outside import Outside
 from service.node.pace import Pace
@@ -118,6 +119,8 @@ class Node:
                 *(rights, access, head, window, past, TaskScreens(past, outside.screens), epoch),
                 settle_seconds=settings.settle_seconds,
             ),
+            listing=Listing(rights, access),
+            oversight=outside.oversight,
             access=access,
             rights=rights,
             cursors=cursors,

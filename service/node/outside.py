@@ -14,6 +14,7 @@ from service.ports import (
     EventLog,
     History,
     Leases,
+    Oversight,
     PresenceLog,
     RightsLoader,
     Screens,
@@ -32,6 +33,7 @@ class Outside:
     command_source: Callable[[float], CommandSource]
     """Reads the topic of commands, beginning so many seconds before now."""
     leases: Leases
+    oversight: Oversight
     presence: PresenceLog
     authenticator: Authenticator
     clock: Clock

@@ -4,6 +4,7 @@ Nothing that goes wrong here ends the node: while Kafka is away it goes on with 
 """
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -100,6 +101,10 @@ class Presence:
             me = self._outbox.incarnation
             return self._total(about, {me: self._count(about)}, self._live())
 
+    def users(self, most: int) -> list[str]:
+        """The first so many of the users that are online, by their names, as the nodes have written them down."""
+        return heapq.nsmallest(most, self._online(self._live()))
+
     async def run(self) -> None:
         """Tell, read and do this node's duties until cancelled; then say goodbye."""
         try:
@@ -156,8 +161,11 @@ class Presence:
         # One that was not live when it was asked has come since, or been given up for lost: it counts next time.
         answered = [(nodes[one].name, counts) for one, counts in answers.items() if one in nodes]
         # All users of a node are too many for an answer; but they are written down, and read by now.
-        online = self._fold.online_users(nodes.keys(), self._held.users) if about == About() else None
+        online = len(self._online(nodes)) if about == About() else None
         return total(answered, silent, online)
+
+    def _online(self, nodes: Live) -> set[str]:
+        return self._fold.online_users(nodes.keys(), self._held.users)
 
     async def _read(self) -> None:
         """Follow the topic; goes on by itself when Kafka comes back."""

@@ -15,6 +15,7 @@ from service.node.cursors import CursorKeeper
 from service.node.event_history import EventHistory
 from service.node.fanout import Fanout
 from service.node.head import Head
+from service.node.listing import Listing
 from service.node.offline import OfflineMessages
 from service.node.pace import Pace
 from service.node.patience import Patience
@@ -23,7 +24,7 @@ from service.node.replay import Replay
 from service.node.rights import KnownRights
 from service.node.states import States
 from service.node.task_starter import TaskStarter
-from service.ports import Access, Authenticator, Clock
+from service.ports import Access, Authenticator, Clock, Oversight
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Services:
     """Of what crowds do: beginning conversations, and steps of catch-ups."""
     history: EventHistory
     states: States
+    listing: Listing
+    oversight: Oversight
     access: Access
     rights: KnownRights
     cursors: CursorKeeper

@@ -5,14 +5,19 @@ from fastapi import FastAPI
 from service.node.node import Node
 from service.web import (
     asyncapi,
+    cluster,
     command_stream,
+    console,
+    console_session,
     cursors,
     event_stream,
     events,
     health,
     history,
+    listing,
     metrics,
     problems,
+    quarantine,
     sending,
     socket,
     states,
@@ -47,7 +52,12 @@ def create_app(node: Node, door: Door) -> FastAPI:
     app.include_router(command_stream.router)
     app.include_router(cursors.router)
     app.include_router(tickets.router)
+    app.include_router(console_session.router)
     app.include_router(stats.router)
+    app.include_router(listing.router)
+    app.include_router(cluster.router)
+    app.include_router(quarantine.router)
     app.include_router(sending.router)
     app.include_router(socket.router)
+    console.install(app)
     return app

@@ -160,6 +160,8 @@ def _kept(example: object) -> object:
     """An example that comes through the framework whole: it leaves out what is null."""
     if isinstance(example, Mapping):
         return {name: _kept(value) for name, value in example.items()}
+    if isinstance(example, list):
+        return [_kept(value) for value in example]
     return _NULL if example is None else example
 
 

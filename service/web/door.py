@@ -1,6 +1,7 @@
 """Who comes in: the one way from what was given to an identity, for HTTP and WebSocket."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.datastructures import Address, Headers
@@ -11,16 +12,21 @@ from service.domain.identity import Identity
 from service.domain.limits import TOO_MANY_FAILURES, Guest, Limits
 from service.ports import Authenticator, Tickets
 from service.web.credentials import Given
+from service.web.sign_in import SignIn
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Made once, in `main`. `origins` are those of the pages that may open a WebSocket; none: any page."""
+    """Made once, in `main`. `origins` are those of the pages that may open a WebSocket; none: any page.
+
+    `sign_in` is there where this deployment signs tokens itself.
+    """
 
     authenticator: Authenticator
     tickets: Tickets
     limits: Limits
     origins: frozenset[str] = frozenset()
+    sign_in: SignIn | None = None
 
     def lets_page(self, headers: Headers) -> bool:
         """Whether the page that opens a WebSocket may; what is no browser names none, and may."""
@@ -28,15 +34,21 @@ class Door:
 
     async def identify(self, given: Given | None, client: Address | None) -> Identity:
         """Who it is. Raises Denied, Unavailable, or TooMany after too many failures from there."""
+        identify = self.tickets.spend if given is not None and given.is_ticket else self.authenticator.identify
+        return await self.check(identify, given.text if given is not None else "", client)
+
+    async def check(
+        self, identify: Callable[[str], Awaitable[Identity]], text: str, client: Address | None
+    ) -> Identity:
+        """Whom `text` names, as `identify` says. Raises as that."""
         address = _address(client)
         wait = self.limits.after_failures(address, time.monotonic())
         if wait:
             raise TooMany(TOO_MANY_FAILURES, retry_after=wait)
-        if given is None or not given.text:
+        if not text:
             raise Denied("Authentication required: send Authorization: Bearer TOKEN")
         try:
-            identify = self.tickets.spend if given.is_ticket else self.authenticator.identify
-            return await identify(given.text)
+            return await identify(text)
         except Denied:
             self.limits.failed(address, time.monotonic())
             raise

@@ -16,13 +16,16 @@ from service.web.history_query import Channels, PositionToken, Types, ms_of
 MEDIA_TYPE: Final = "text/event-stream"
 
 
+_OR_NOTHING: Final = f"^$|{POSITION['pattern']}"
+
+
 def _last_seen(token: object) -> Position | None:
     """An empty one means none: so a client sends it that has seen nothing."""
     return Position.parse(token) if isinstance(token, str) and token else None
 
 
 LastEventId = Annotated[
-    Annotated[Position | None, PlainValidator(_last_seen), WithJsonSchema(dict(POSITION))],
+    Annotated[Position | None, PlainValidator(_last_seen), WithJsonSchema({**POSITION, "pattern": _OR_NOTHING})],
     Header(alias="Last-Event-ID", description="The last `id` that came: it goes on behind that, whatever the query."),
 ]
 

@@ -1,6 +1,7 @@
 """Who calls over HTTP."""
 
 import math
+from collections.abc import Awaitable
 
 from fastapi import Request
 
@@ -20,8 +21,13 @@ async def identify(request: Request, given: Given | None = None) -> Identity:
     door: Door = request.app.state.door
     if given is None and (token := bearer(request.headers)) is not None:
         given = Given(False, token)
+    return await let_in(door.identify(given, request.client))
+
+
+async def let_in(coming: Awaitable[Identity]) -> Identity:
+    """Who it is that the door lets in. Raises Problem, as `identify`."""
     try:
-        return await door.identify(given, request.client)
+        return await coming
     except Denied as error:
         raise Problem(
             401, str(error), code="unauthorized", headers={"WWW-Authenticate": 'Bearer realm="lastseen"'}

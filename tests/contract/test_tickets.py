@@ -10,7 +10,7 @@ import pytest
 
 from service.adapters.memory_tickets import MemoryTickets
 from service.adapters.postgres.pool import open_pool
-from service.adapters.postgres.tickets import PostgresTickets
+from service.adapters.postgres.tickets import CONNECTING, SIGNING_IN, Kind, PostgresTickets
 from service.domain.errors import Denied, TooMany, Unavailable
 from service.domain.identity import Identity
 from service.embedded.free_ports import choose
@@ -23,8 +23,9 @@ BOB = Identity("bob", "", frozenset(), frozenset(), 1_900_000_000)
 
 
 class TicketsUnderTest:
-    """Tickets as two nodes have them, and what only time can do to them."""
+    """Tickets as two nodes have them, and what only time can do to them. `word` is what they are called."""
 
+    word: str
     one: Tickets
     other: Tickets
 
@@ -47,6 +48,7 @@ class StoppedClock:
 
 class Twin(TicketsUnderTest):
     def __init__(self) -> None:
+        self.word = "ticket"
         self.clock = StoppedClock()
         self.one = self.other = self.twin = MemoryTickets(self.clock, seconds=SECONDS, most=MOST)
 
@@ -58,16 +60,18 @@ class Twin(TicketsUnderTest):
 
 
 class Real(TicketsUnderTest):
-    def __init__(self, pool: asyncpg.Pool, other: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, other: asyncpg.Pool, kind: Kind) -> None:
         self.pool = pool
-        self.one = PostgresTickets(pool, seconds=SECONDS, most=MOST)
-        self.other = PostgresTickets(other, seconds=SECONDS, most=MOST)
+        self.word = kind.word
+        self.table = kind.table
+        self.one = PostgresTickets(pool, seconds=SECONDS, most=MOST, kind=kind)
+        self.other = PostgresTickets(other, seconds=SECONDS, most=MOST, kind=kind)
 
     async def expire(self) -> None:
-        await self.pool.execute("UPDATE ticket SET expires_at = clock_timestamp()")
+        await self.pool.execute(f"UPDATE {self.table} SET expires_at = clock_timestamp()")
 
     async def kept(self) -> int:
-        count: int = await self.pool.fetchval("SELECT count(*) FROM ticket")
+        count: int = await self.pool.fetchval(f"SELECT count(*) FROM {self.table}")
         return count
 
 
@@ -79,13 +83,19 @@ async def _twin_tickets() -> TicketsUnderTest:
 @pytest.fixture
 async def _real_tickets(database: str) -> AsyncIterator[TicketsUnderTest]:
     async with open_pool(database) as pool, open_pool(database) as other:
-        yield Real(pool, other)
+        yield Real(pool, other, CONNECTING)
 
 
-@pytest.fixture(params=["twin", "real"])
+@pytest.fixture
+async def _real_codes(database: str) -> AsyncIterator[TicketsUnderTest]:
+    async with open_pool(database) as pool, open_pool(database) as other:
+        yield Real(pool, other, SIGNING_IN)
+
+
+@pytest.fixture(params=["twin_tickets", "real_tickets", "real_codes"])
 def tickets(request: pytest.FixtureRequest) -> TicketsUnderTest:
     """None issued yet."""
-    under_test: TicketsUnderTest = request.getfixturevalue(f"_{request.param}_tickets")
+    under_test: TicketsUnderTest = request.getfixturevalue(f"_{request.param}")
     return under_test
 
 
@@ -96,7 +106,7 @@ async def test_a_ticket_is_spent_once_over_all_nodes(tickets: TicketsUnderTest) 
     assert ticket.expires_at.utcoffset() is not None
     assert await tickets.other.spend(ticket.text) == ANN, "as it was bought, expiry included"
     for node in (tickets.one, tickets.other):
-        with pytest.raises(Denied, match="no such ticket, or it has been spent"):
+        with pytest.raises(Denied, match=f"no such {tickets.word}, or it has been spent"):
             await node.spend(ticket.text)
 
 
@@ -115,14 +125,14 @@ async def test_at_the_same_time_one_gets_it(tickets: TicketsUnderTest) -> None:
 
 @pytest.mark.parametrize("text", ["", "nonsense", "x" * 8000, "\x00", "é", "\ud800"])
 async def test_what_is_no_ticket(tickets: TicketsUnderTest, text: str) -> None:
-    with pytest.raises(Denied, match="no such ticket"):
+    with pytest.raises(Denied, match=f"no such {tickets.word}"):
         await tickets.one.spend(text)
 
 
 async def test_a_ticket_expires_and_is_removed_by_whoever_comes_by(tickets: TicketsUnderTest) -> None:
     issued = [await tickets.one.issue(ANN) for _ in range(MOST)]
     await tickets.expire()
-    with pytest.raises(Denied, match="expired"):
+    with pytest.raises(Denied, match=f"the {tickets.word} has expired"):
         await tickets.one.spend(issued[0].text)
     assert await tickets.kept() == MOST - 1
     await tickets.other.issue(BOB)
@@ -154,6 +164,16 @@ async def test_the_database_does_not_hold_what_connects(database: str) -> None:
     assert ticket.text not in row["all"]
     assert ticket.text.encode().hex() not in row["all"]
     assert len(ticket.text) >= 43, "256 bits"
+
+
+async def test_a_code_does_not_connect_and_a_ticket_does_not_sign_in(database: str) -> None:
+    async with open_pool(database) as pool:
+        tickets, codes = (PostgresTickets(pool, seconds=9, most=9, kind=kind) for kind in (CONNECTING, SIGNING_IN))
+        for one, other in ((tickets, codes), (codes, tickets)):
+            issued = await one.issue(ANN)
+            with pytest.raises(Denied, match="there is no such"):
+                await other.spend(issued.text)
+            assert await one.spend(issued.text) == ANN
 
 
 async def test_without_postgres_there_are_none_now() -> None:

@@ -100,6 +100,19 @@ async def test_an_empty_log_gets_a_welcome_task(up: Up) -> None:
     assert "nothing comes twice" in output
 
 
+async def test_the_console_is_opened_signed_in(up: Up) -> None:
+    await until(lambda: "/#code=" in up.told, what="the link that follows `ready`")
+    status, output, errors = await lastseen("console", "--data-dir", str(up.data_dir))
+    assert (status, errors) == (0, "")
+    address, _, code = output.strip().partition("/#code=")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answers = [await http.post(f"{address}/api/v1/console/session", json={"code": code}) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 401]
+        session = answers[0].json()
+        assert (session["user"], session["role"]) == ("local", "admin")
+        assert (await http.get(f"{address}/")).status_code == 200
+
+
 async def test_a_second_up_on_the_same_data_dir_is_refused(up: Up) -> None:
     status, output, errors = await lastseen("up", "--data-dir", str(up.data_dir), "--port", str(free_port()))
     assert status == 1

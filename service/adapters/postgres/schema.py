@@ -157,6 +157,7 @@ quarantine = Table(
     Column("appended_at", DateTime(timezone=True)),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("epoch", "partition", "offset", name="quarantine_pkey"),
+    Index("quarantine_newest", "at", "epoch", "partition", "offset"),
 )
 Index(
     "quarantine_told",
@@ -201,18 +202,27 @@ writer, per partition and from `first_offset` on: rows + void + quarantined + ho
 next_offset - first_offset.
 """
 
-ticket = Table(
-    "ticket",
-    metadata,
-    Column("hash", LargeBinary, nullable=False),
-    Column("user", _text(), nullable=False),
-    Column("claims", Text, nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-    PrimaryKeyConstraint("hash", name="ticket_pkey"),
-    Index("ticket_user", "user"),
-    Index("ticket_expires_at", "expires_at"),
-)
-"""Tickets that are not spent: the SHA-256 of each, and whose it is, as JSON."""
+
+def _unspent(name: str) -> Table:
+    """What can be spent once: the SHA-256 of each, and whose it is, as JSON."""
+    return Table(
+        name,
+        metadata,
+        Column("hash", LargeBinary, nullable=False),
+        Column("user", _text(), nullable=False),
+        Column("claims", Text, nullable=False),
+        Column("expires_at", DateTime(timezone=True), nullable=False),
+        PrimaryKeyConstraint("hash", name=f"{name}_pkey"),
+        Index(f"{name}_user", "user"),
+        Index(f"{name}_expires_at", "expires_at"),
+    )
+
+
+ticket = _unspent("ticket")
+"""Tickets that are not spent, each for one connection."""
+
+sign_in_code = _unspent("sign_in_code")
+"""Codes that are not spent, each for signing in to the console once."""
 
 cursor = Table(
     "cursor",

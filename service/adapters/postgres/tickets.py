@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -16,62 +16,76 @@ from service.ports import Ticket
 
 _WAIT_SECONDS: Final = 5.0
 _BYTES: Final = 32
-_LOCKS: Final = 0x71C4E7
-"""Names our locks among those of the database."""
+
+
+class Kind(NamedTuple):
+    """One kind of tickets: the table that holds them, what they are called, and the name of their locks."""
+
+    table: str
+    word: str
+    locks: int
+
+
+CONNECTING: Final = Kind("ticket", "ticket", 0x71C4E7)
+SIGNING_IN: Final = Kind("sign_in_code", "code", 0x71C4E8)
 
 # One request of a user at a time, or many at once would all find room for one more.
 _LOCK = "SELECT pg_advisory_xact_lock($1, hashtext($2))"
 _SWEEP = """
-DELETE FROM ticket WHERE hash IN (
-    SELECT hash FROM ticket WHERE expires_at <= clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED
+DELETE FROM {table} WHERE hash IN (
+    SELECT hash FROM {table} WHERE expires_at <= clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED
 )"""
 _ISSUE = """
-INSERT INTO ticket (hash, "user", claims, expires_at)
+INSERT INTO {table} (hash, "user", claims, expires_at)
 SELECT $1, $2, $3, least(clock_timestamp() + make_interval(secs => $4), to_timestamp($6))
-WHERE (SELECT count(*) FROM ticket WHERE "user" = $2 AND expires_at > clock_timestamp()) < $5
+WHERE (SELECT count(*) FROM {table} WHERE "user" = $2 AND expires_at > clock_timestamp()) < $5
 RETURNING expires_at"""
 _NEXT_END = """
 SELECT extract(epoch FROM min(expires_at) - clock_timestamp())::float8
-FROM ticket WHERE "user" = $1 AND expires_at > clock_timestamp()"""
-_SPEND = "DELETE FROM ticket WHERE hash = $1 RETURNING claims, expires_at > clock_timestamp() AS is_good"
+FROM {table} WHERE "user" = $1 AND expires_at > clock_timestamp()"""
+_SPEND = "DELETE FROM {table} WHERE hash = $1 RETURNING claims, expires_at > clock_timestamp() AS is_good"
 
 
 class PostgresTickets:
     """`Tickets`, by the database's clock: each good for `seconds`, no longer than its token,
     `most` unspent ones a user.
 
-    The table holds the hash of each, so that whoever reads it can't connect.
+    The table holds the hash of each, so that whoever reads it can't use them.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, seconds: float, most: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, seconds: float, most: int, kind: Kind = CONNECTING) -> None:
         self._pool = pool
+        self._kind = kind
+        self._sweep, self._issue, self._next_end, self._spend = (
+            statement.format(table=kind.table) for statement in (_SWEEP, _ISSUE, _NEXT_END, _SPEND)
+        )
         self._seconds = seconds
         self._most = most
 
     async def issue(self, identity: Identity) -> Ticket:
         text = secrets.token_urlsafe(_BYTES)
         row = (_hash(text), identity.user_id, _to_json(identity), self._seconds, self._most, float(identity.expires_at))
-        with _answering():
+        with _answering(self._kind):
             async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection, connection.transaction():
-                await connection.execute(_SWEEP, timeout=_WAIT_SECONDS)
-                await connection.execute(_LOCK, _LOCKS, identity.user_id, timeout=_WAIT_SECONDS)
-                expires_at = await connection.fetchval(_ISSUE, *row, timeout=_WAIT_SECONDS)
+                await connection.execute(self._sweep, timeout=_WAIT_SECONDS)
+                await connection.execute(_LOCK, self._kind.locks, identity.user_id, timeout=_WAIT_SECONDS)
+                expires_at = await connection.fetchval(self._issue, *row, timeout=_WAIT_SECONDS)
                 if expires_at is not None:
                     return Ticket(text, expires_at)
-                wait = await connection.fetchval(_NEXT_END, identity.user_id, timeout=_WAIT_SECONDS)
+                wait = await connection.fetchval(self._next_end, identity.user_id, timeout=_WAIT_SECONDS)
         raise TooMany(
-            f"{self._most} tickets of {identity.user_id} are neither spent nor expired: spend one, or wait",
+            f"{self._most} {self._kind.word}s of {identity.user_id} are neither spent nor expired: spend one, or wait",
             retry_after=max(wait or 0.0, 1.0),
         )
 
     async def spend(self, text: str) -> Identity:
-        with _answering():
+        with _answering(self._kind):
             async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection:
-                row = await connection.fetchrow(_SPEND, _hash(text), timeout=_WAIT_SECONDS)
+                row = await connection.fetchrow(self._spend, _hash(text), timeout=_WAIT_SECONDS)
         if row is None:
-            raise Denied("there is no such ticket, or it has been spent")
+            raise Denied(f"there is no such {self._kind.word}, or it has been spent")
         if not row["is_good"]:
-            raise Denied("the ticket has expired")
+            raise Denied(f"the {self._kind.word} has expired")
         return _from_json(row["claims"])
 
 
@@ -80,12 +94,12 @@ def _hash(text: str) -> bytes:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _answering(kind: Kind) -> Iterator[None]:
     try:
         with answering():
             yield
     except HistoryUnavailable as error:
-        raise Unavailable(f"tickets can't be had now: {error}", retry_after=error.retry_after) from error
+        raise Unavailable(f"{kind.word}s can't be had now: {error}", retry_after=error.retry_after) from error
 
 
 def _to_json(identity: Identity) -> str:
