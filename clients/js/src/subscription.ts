@@ -1,0 +1,162 @@
+/** One subscription, seen from the client: an immutable value, and what follows from what happens to it. */
+
+import { hasSeen, NEVER, type Offsets, type Position, raised } from "./positions.js";
+import { includes, type Ranges, withRange } from "./ranges.js";
+import { type Effect, type Input, type SubscriptionState, TRANSITIONS } from "./transitions.js";
+
+/** Where a channel is to begin: after a position, at a time of appending (RFC 3339), or with its last so many events. */
+export type Start =
+  | { readonly after: string; readonly since?: never; readonly last?: never }
+  | { readonly since: string; readonly after?: never; readonly last?: never }
+  | { readonly last: number; readonly after?: never; readonly since?: never };
+
+export interface Subscription {
+  readonly channel: string;
+  readonly state: SubscriptionState;
+  /** The caller subscribed; to be subscribed again on the next connection. */
+  readonly wanted: boolean;
+  /** `connection_established` named it; the `after` of the next connect brings it back. */
+  readonly automatic: boolean;
+  /** Nothing of it is wanted for now, whatever the connection begins. */
+  readonly held: boolean;
+  /** The start that the caller asked for and that no result has confirmed yet. */
+  readonly start: Start | undefined;
+  /** Empty while only the word `earliest` was heard. */
+  readonly epoch: string;
+  /** The position; undefined before anything began. */
+  readonly offsets: Offsets | undefined;
+  /** The epochs that it has crossed out of: their tokens say nothing any more. */
+  readonly left: ReadonlySet<string>;
+  /** What of the epoch it has delivered or passed, by partition: whatever of another channel lies in it was had. */
+  readonly had: ReadonlyMap<number, Ranges>;
+}
+
+export function newSubscription(channel: string): Subscription {
+  return {
+    channel,
+    state: "idle",
+    wanted: false,
+    automatic: false,
+    held: false,
+    start: undefined,
+    epoch: "",
+    offsets: undefined,
+    left: new Set(),
+    had: new Map(),
+  };
+}
+
+/** The next state, and what is to be done with the position. */
+export function take(subscription: Subscription, input: Input): [Subscription, Effect] {
+  const [state, effect] = TRANSITIONS[subscription.state][input];
+  return [state === subscription.state ? subscription : { ...subscription, state }, effect];
+}
+
+/**
+ * With an event counted; undefined where it is to be ignored. `sparse`: what lies between the position and the event
+ * was not all of the channel.
+ */
+export function count(
+  subscription: Subscription,
+  input: "live_event" | "replayed_event",
+  partition: number,
+  offset: number,
+  sparse: boolean,
+): Subscription | undefined {
+  const offsets = subscription.offsets ?? new Map<number, number>();
+  if (TRANSITIONS[subscription.state][input][1] !== "count" || hasSeen(offsets, partition, offset)) {
+    return undefined;
+  }
+  const from = sparse ? offset - 1 : (offsets.get(partition) ?? NEVER);
+  return {
+    ...subscription,
+    offsets: new Map(offsets).set(partition, offset),
+    had: new Map(subscription.had).set(
+      partition,
+      withRange(subscription.had.get(partition) ?? [], from, offset),
+    ),
+  };
+}
+
+/** Whether an event of the epoch that it is in was delivered already. */
+export function wasHad(subscription: Subscription, partition: number, offset: number): boolean {
+  return includes(subscription.had.get(partition), offset);
+}
+
+/** After a message that has a position; and whether the channel crossed into another epoch unannounced. */
+export function apply(
+  subscription: Subscription,
+  input: Input,
+  position: Position,
+  sparse = false,
+): [Subscription, crossed: boolean] {
+  const [next, effect] = take(subscription, input);
+  if (effect === "keep" || effect === "count") return [next, false];
+  const served = !sparse && (input === "ping" || input === "caught_up" || input === "fell_behind");
+  return raise(served ? passed(next, position) : next, position);
+}
+
+/** The server confirmed a start that the caller asked for: what was seen before is forgotten. */
+export function beginAgain(subscription: Subscription, position: Position): Subscription {
+  return set(take(subscription, "result_with_start")[0], position);
+}
+
+/**
+ * After a gap with reason `epoch`. A channel that was in the new epoch before keeps what it has there: the request was
+ * for the sake of another channel that shared it.
+ */
+export function cross(subscription: Subscription, requested: Position, earliest: Position): Subscription {
+  const [next, effect] = take(subscription, "gap");
+  if (effect !== "gap") return next;
+  const isThere = next.offsets && next.epoch === earliest.epoch && earliest.epoch !== requested.epoch;
+  return isThere ? raise(next, earliest)[0] : set(next, earliest);
+}
+
+/** Without a position: what comes next is delivered, seen before or not. */
+export function forget(subscription: Subscription): Subscription {
+  return { ...subscription, epoch: "", offsets: undefined, had: new Map() };
+}
+
+/** The position; `epoch` is the server's, where the channel has heard none of its own. */
+export function positionOf(subscription: Subscription, epoch: string): Position | undefined {
+  const { offsets } = subscription;
+  return offsets && { epoch: subscription.epoch || (offsets.size ? epoch : ""), offsets };
+}
+
+/** Whether something lies between where it stands and a later position of its epoch. */
+export function liesBefore(subscription: Subscription, position: Position): boolean {
+  const { offsets } = subscription;
+  if (!offsets || subscription.epoch !== position.epoch) return false;
+  return [...position.offsets].some(([partition, offset]) => !hasSeen(offsets, partition, offset));
+}
+
+function passed(subscription: Subscription, { epoch, offsets }: Position): Subscription {
+  if (!subscription.offsets || (subscription.epoch && subscription.epoch !== epoch)) return subscription;
+  let had: Map<number, Ranges> | undefined;
+  for (const [partition, offset] of offsets) {
+    const from = subscription.offsets.get(partition) ?? NEVER;
+    if (from >= offset) continue;
+    had ??= new Map(subscription.had);
+    had.set(partition, withRange(had.get(partition) ?? [], from, offset));
+  }
+  return had ? { ...subscription, had } : subscription;
+}
+
+function set(subscription: Subscription, { epoch, offsets }: Position): Subscription {
+  const left = new Set(subscription.left);
+  const moves = subscription.epoch !== "" && subscription.epoch !== epoch;
+  if (moves) left.add(subscription.epoch);
+  left.delete(epoch);
+  return { ...subscription, epoch, offsets, left, had: moves ? new Map() : subscription.had };
+}
+
+function raise(subscription: Subscription, position: Position): [Subscription, boolean] {
+  if (subscription.epoch && position.epoch && subscription.epoch !== position.epoch) {
+    return subscription.left.has(position.epoch)
+      ? [subscription, false]
+      : [set(subscription, position), true];
+  }
+  const epoch = subscription.epoch || position.epoch;
+  const offsets = subscription.offsets ? raised(subscription.offsets, position.offsets) : position.offsets;
+  return [{ ...subscription, epoch, offsets }, false];
+}
