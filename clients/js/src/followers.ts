@@ -55,11 +55,7 @@ export class Followers {
     const session = this.#session;
     const position = session.position(channel);
     if (position) follower.began(position);
-    if (!isFirst && session.isWanted(channel)) return;
-    // What an earlier subscription had is not where this one begins.
-    const isOver = session.state(channel) === "idle" && !session.isAutomatic(channel);
-    if (isOver && !this.#port.remembers) session.forget(channel);
-    this.#port.send(session.subscribe(channel));
+    if (isFirst || !session.isWanted(channel)) this.#port.send(session.subscribe(channel));
   }
 
   /** One of them wants no more of its channel. */
@@ -76,7 +72,7 @@ export class Followers {
     this.#following.delete(channel);
     // The connection begins an automatic one anyway, and `client.on` may have handlers for it.
     if (this.#session.isAutomatic(channel)) this.#session.leave(channel);
-    else this.#port.send(this.#session.unsubscribe(channel));
+    else this.#port.send(this.#quit(channel));
   }
 
   /** Nobody wants more of a channel, whoever begins it. */
@@ -200,17 +196,35 @@ export class Followers {
 
   #refused(channel: string, message: string, code: string): void {
     const error = new LastseenError(`${message}: ${channel}`, code, { channel });
-    this.#end(channel, error);
+    this.#lose(channel, error);
     this.#port.error(error);
+  }
+
+  #lose(channel: string, error: LastseenError): void {
+    this.#end(channel, error);
+    if (!this.#session.isAutomatic(channel)) this.#quit(channel);
   }
 
   /** Its task has ended: there is nothing to come back for. */
   #finish(channel: string): void {
-    const isFollowed = this.#following.has(channel);
-    this.#end(channel);
-    if (isFollowed && !this.#session.isAutomatic(channel))
-      this.#port.send(this.#session.unsubscribe(channel));
-    this.#session.forget(channel);
+    const following = this.#following.get(channel);
+    if (!following) return;
+    for (const follower of [...following.followers]) {
+      if (!follower.begun) continue;
+      following.followers.delete(follower);
+      follower.end();
+    }
+    if (following.followers.size > 0) {
+      this.#next(channel);
+      return;
+    }
+    this.#following.delete(channel);
+    this.#port.send(this.#session.remove(channel));
+  }
+
+  /** Where it was left is where it goes on, if that is remembered; else it begins anew when it is followed again. */
+  #quit(channel: string): Message {
+    return this.#port.remembers ? this.#session.unsubscribe(channel) : this.#session.remove(channel);
   }
 
   #end(channel: string, error?: LastseenError): void {

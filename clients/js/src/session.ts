@@ -72,6 +72,13 @@ export class Session {
     return this.#end(channel);
   }
 
+  /** As `unsubscribe`, and nothing is known of the channel any more. */
+  remove(channel: string): Message {
+    const message = this.#end(channel);
+    this.#subscriptions.delete(channel);
+    return message;
+  }
+
   /** As `unsubscribe`, for a while: `subscribe` goes on from the position, or with the start that was not confirmed. */
   hold(channel: string): Message {
     this.#put({ ...this.#get(channel), held: true });
