@@ -100,7 +100,7 @@ export class WebSocketClient {
       () => this.#places(),
       (cause) => this.#report(new LastseenError("positions could not be kept", "storage", { cause })),
     );
-    for (const [channel, token] of this.#store.kept) this.#session.restore(channel, token);
+    for (const [channel, token] of this.#store.kept) this.#session.rewind(channel, parsePosition(token));
   }
 
   /** What it is doing; `on("state")` tells of each change. */

@@ -72,8 +72,8 @@ export class EventStream extends Follower implements AsyncIterableIterator<Lasts
 
   /** Leaves the channel; `for await` calls it when it is left. */
   return(): Promise<IteratorResult<LastseenEvent>> {
-    this.#items = [];
     this.unsubscribe();
+    this.#items = [];
     return Promise.resolve({ done: true, value: undefined });
   }
 

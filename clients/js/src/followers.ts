@@ -70,8 +70,13 @@ export class Followers {
       return;
     }
     this.#following.delete(channel);
+    const session = this.#session;
+    const isAutomatic = session.isAutomatic(channel);
+    // What an iterator has not taken is not passed over, where its place is remembered.
+    const { reached } = follower;
+    if (reached && (!isAutomatic || session.state(channel) === "idle")) session.rewind(channel, reached);
     // The connection begins an automatic one anyway, and `client.on` may have handlers for it.
-    if (this.#session.isAutomatic(channel)) this.#session.leave(channel);
+    if (isAutomatic) session.leave(channel);
     else this.#port.send(this.#quit(channel));
   }
 
@@ -161,11 +166,16 @@ export class Followers {
     if (!following) return;
     const { beginning } = following;
     for (const follower of following.followers) {
-      if (!beginning || !answers) {
-        if (!follower.start) follower.began(position);
-      } else if (beginning.who.has(follower)) {
+      const isIts = beginning && answers ? beginning.who.has(follower) : !follower.start;
+      if (isIts || (follower.begun && !before)) {
         follower.began(position);
-      } else if (follower.begun && before && before.epoch === position.epoch) {
+      } else if (
+        follower.begun &&
+        before &&
+        answers &&
+        beginning &&
+        (position.epoch === "" || before.epoch === position.epoch)
+      ) {
         follower.floor = follower.floor ? raised(follower.floor, before.offsets) : before.offsets;
       }
     }

@@ -94,10 +94,9 @@ export class Session {
     this.#put(forget(this.#get(channel)));
   }
 
-  /** Where a channel stood in an earlier session, before the first connection of this one. */
-  restore(channel: string, token: string): void {
-    const position = parsePosition(token);
-    this.#put({ ...this.#get(channel), epoch: position.epoch, offsets: position.offsets });
+  /** Where a channel stood in an earlier session, or was given up: it goes on there. */
+  rewind(channel: string, { epoch, offsets }: Position): void {
+    this.#put({ ...this.#get(channel), epoch, offsets });
   }
 
   /** These channels will be subscribed by the connection itself, and the first of them is the own user's. */
@@ -192,7 +191,7 @@ export class Session {
     const counted: Subscription[] = [];
     for (const name of replay ?? event.channels) {
       const had = this.#subscriptions.get(name);
-      const next = had && count(had, input, partition, offset, this.#isSparse(name));
+      const next = had && count(had, input, partition, offset, this.epoch, this.#isSparse(name));
       if (next) counted.push(next);
     }
     const [first] = counted;
@@ -200,7 +199,7 @@ export class Session {
     const epoch = first.epoch || this.epoch;
     const isNew = !event.channels.some((name) => {
       const had = this.#subscriptions.get(name);
-      return had && (had.epoch || this.epoch) === epoch && wasHad(had, partition, offset);
+      return had && wasHad(had, epoch, partition, offset);
     });
     const channels = counted.map((next) => this.#put(next).channel);
     return [{ kind: "event", event, channels, replayed: replay !== undefined, isNew }];
@@ -283,7 +282,8 @@ export class Session {
   #begin(channel: string, position: Position, live: boolean): Notice[] {
     const had = this.#put({ ...this.#get(channel), automatic: true });
     const before = positionOf(had, this.epoch);
-    this.epoch ||= position.epoch;
+    // With `after` it is only what was asked for.
+    if (!this.#broughtBack || !this.epoch) this.epoch = position.epoch;
     if (had.held) return [{ kind: "ask", message: this.#unsubscribeMessage(channel) }];
     // One that was asked for from its own position counts from the answer on: live, it would begin too late.
     if (this.#asksForStart(channel)) return [];
@@ -451,12 +451,13 @@ export class Session {
       const position = had.automatic && !had.held ? positionOf(had, this.epoch) : undefined;
       if (position) positions.push(position);
     }
-    // Where some have crossed into a new epoch and some have not, only the old token brings the gap.
-    const [first] = [...positions.filter(({ epoch }) => epoch !== this.epoch), ...positions];
-    if (!first) return undefined;
-    const same = positions.filter(({ epoch }) => epoch === first.epoch);
-    const offsets = same.map((position) => position.offsets).reduce(lowered);
-    return formatPosition({ epoch: first.epoch, offsets });
+    if (positions.length === 0) return undefined;
+    // Where some have crossed into a new epoch and some have not, only the old token brings the gap; and one of
+    // `earliest`, which is of no epoch, must not take it from the others.
+    const epochs = positions.map(({ epoch }) => epoch).filter((epoch) => epoch !== "");
+    const epoch = epochs.find((one) => one !== this.epoch) ?? epochs[0] ?? "";
+    const same = positions.filter((position) => position.epoch === epoch || position.epoch === "");
+    return formatPosition({ epoch, offsets: same.map(({ offsets }) => offsets).reduce(lowered) });
   }
 
   #get(channel: string): Subscription {

@@ -27,9 +27,16 @@ export interface Subscription {
   readonly offsets: Offsets | undefined;
   /** The epochs that it has crossed out of: their tokens say nothing any more. */
   readonly left: ReadonlySet<string>;
-  /** What of the epoch it has delivered or passed, by partition: whatever of another channel lies in it was had. */
-  readonly had: ReadonlyMap<number, Ranges>;
+  readonly had: Had;
 }
+
+/** What a channel has delivered or passed of an epoch, by partition: whatever of its events lies in it was had. */
+export interface Had {
+  readonly epoch: string;
+  readonly ranges: ReadonlyMap<number, Ranges>;
+}
+
+const NOTHING: Had = { epoch: "", ranges: new Map() };
 
 export function newSubscription(channel: string): Subscription {
   return {
@@ -42,7 +49,7 @@ export function newSubscription(channel: string): Subscription {
     epoch: "",
     offsets: undefined,
     left: new Set(),
-    had: new Map(),
+    had: NOTHING,
   };
 }
 
@@ -53,14 +60,15 @@ export function take(subscription: Subscription, input: Input): [Subscription, E
 }
 
 /**
- * With an event counted; undefined where it is to be ignored. `sparse`: what lies between the position and the event
- * was not all of the channel.
+ * With an event counted; undefined where it is to be ignored. `epoch` is the server's; `sparse`: what lies between the
+ * position and the event was not all of the channel.
  */
 export function count(
   subscription: Subscription,
   input: "live_event" | "replayed_event",
   partition: number,
   offset: number,
+  epoch: string,
   sparse: boolean,
 ): Subscription | undefined {
   const offsets = subscription.offsets ?? new Map<number, number>();
@@ -71,16 +79,13 @@ export function count(
   return {
     ...subscription,
     offsets: new Map(offsets).set(partition, offset),
-    had: new Map(subscription.had).set(
-      partition,
-      withRange(subscription.had.get(partition) ?? [], from, offset),
-    ),
+    had: withHad(subscription.had, subscription.epoch || epoch, [[partition, from, offset]]),
   };
 }
 
-/** Whether an event of the epoch that it is in was delivered already. */
-export function wasHad(subscription: Subscription, partition: number, offset: number): boolean {
-  return includes(subscription.had.get(partition), offset);
+/** Whether an event was delivered already. */
+export function wasHad({ had }: Subscription, epoch: string, partition: number, offset: number): boolean {
+  return had.epoch === epoch && includes(had.ranges.get(partition), offset);
 }
 
 /** After a message that has a position; and whether the channel crossed into another epoch unannounced. */
@@ -114,7 +119,7 @@ export function cross(subscription: Subscription, requested: Position, earliest:
 
 /** Without a position: what comes next is delivered, seen before or not. */
 export function forget(subscription: Subscription): Subscription {
-  return { ...subscription, epoch: "", offsets: undefined, had: new Map() };
+  return { ...subscription, epoch: "", offsets: undefined, had: NOTHING };
 }
 
 /** The position; `epoch` is the server's, where the channel has heard none of its own. */
@@ -132,22 +137,31 @@ export function liesBefore(subscription: Subscription, position: Position): bool
 
 function passed(subscription: Subscription, { epoch, offsets }: Position): Subscription {
   if (!subscription.offsets || (subscription.epoch && subscription.epoch !== epoch)) return subscription;
-  let had: Map<number, Ranges> | undefined;
+  const moves: [number, number, number][] = [];
   for (const [partition, offset] of offsets) {
     const from = subscription.offsets.get(partition) ?? NEVER;
-    if (from >= offset) continue;
-    had ??= new Map(subscription.had);
-    had.set(partition, withRange(had.get(partition) ?? [], from, offset));
+    if (from < offset) moves.push([partition, from, offset]);
   }
-  return had ? { ...subscription, had } : subscription;
+  return moves.length > 0 ? { ...subscription, had: withHad(subscription.had, epoch, moves) } : subscription;
+}
+
+function withHad(
+  had: Had,
+  epoch: string,
+  moves: readonly [partition: number, from: number, to: number][],
+): Had {
+  const ranges = new Map(had.epoch === epoch ? had.ranges : []);
+  for (const [partition, from, to] of moves) {
+    ranges.set(partition, withRange(ranges.get(partition) ?? [], from, to));
+  }
+  return { epoch, ranges };
 }
 
 function set(subscription: Subscription, { epoch, offsets }: Position): Subscription {
   const left = new Set(subscription.left);
-  const moves = subscription.epoch !== "" && subscription.epoch !== epoch;
-  if (moves) left.add(subscription.epoch);
+  if (subscription.epoch && subscription.epoch !== epoch) left.add(subscription.epoch);
   left.delete(epoch);
-  return { ...subscription, epoch, offsets, left, had: moves ? new Map() : subscription.had };
+  return { ...subscription, epoch, offsets, left };
 }
 
 function raise(subscription: Subscription, position: Position): [Subscription, boolean] {

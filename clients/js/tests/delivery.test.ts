@@ -100,7 +100,7 @@ describe("a client and a server that keeps the protocol and nothing more", () =>
   test("each event once, in order, and all of them", { timeout: 120_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(acts, { maxLength: 60 }),
+        fc.array(acts, { maxLength: 80, size: "max" }),
         fc.nat(),
         fc.boolean(),
         async (schedule, seed, withStorage) => {
