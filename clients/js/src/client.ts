@@ -285,7 +285,7 @@ export class WebSocketClient {
     const [next, action] = turn(this.#connecting, event, this.#policy);
     this.#connecting = next;
     if (action.do === "open") void this.#open();
-    if (action.do === "close") this.#close();
+    if (action.do === "close") this.#close(before);
     if (action.do === "wait") this.#timer = this.#clock.setTimeout(this.#comeBack, action.ms);
     if (this.state !== before) this.#emitter.emit("state", this.state);
     if (event.type !== "closed") return;
@@ -347,12 +347,13 @@ export class WebSocketClient {
     for (const message of this.#asking.unanswered) this.send(message);
   }
 
-  #close(): void {
+  #close(before: ClientState): void {
     this.#attempt += 1;
     this.#clock.clearTimeout(this.#timer);
     this.#socket?.close();
     this.#gone();
     this.#give(new LastseenError("the client was disconnected", "closed"));
+    if (before !== "connected") return;
     this.#emitter.emit("disconnected", { code: 1000, reason: "disconnect", willReconnect: false });
   }
 
@@ -531,6 +532,7 @@ export class WebSocketClient {
   }
 
   #place(channel: string): Position | undefined {
+    if (this.#session.passesOver(channel)) return undefined;
     let place: Position | undefined;
     for (const { reached } of this.#followers.of(channel)) {
       if (reached && place && place.epoch === reached.epoch) {

@@ -3,7 +3,7 @@
 import { LastseenError } from "./errors.js";
 import type { LastseenEvent } from "./events.js";
 import type { GapReason } from "./notices.js";
-import { formatPosition, hasSeen, type Offsets, type Position, raised } from "./positions.js";
+import { formatPosition, hasSeen, type Position, raised } from "./positions.js";
 import type { Start } from "./subscription.js";
 
 /** Events between the two positions will not come. */
@@ -57,7 +57,7 @@ export abstract class Follower {
   /** Whether what comes belongs to it: with a start, from the server's answer on. */
   begun: boolean;
   /** What it has had although the channel has begun again before it, or what its own start leaves out. */
-  floor: Offsets | undefined;
+  floor: Position | undefined;
   protected readonly port: FollowerPort;
   #ended = false;
 
@@ -82,9 +82,9 @@ export abstract class Follower {
   /** The same, as a value. */
   get reached(): Position | undefined {
     const position = this.begun ? this.port.position(this.channel) : undefined;
-    return position && this.floor
-      ? { epoch: position.epoch, offsets: raised(position.offsets, this.floor) }
-      : position;
+    const { floor } = this;
+    if (!position || floor?.epoch !== position.epoch) return position;
+    return { epoch: floor.epoch, offsets: raised(position.offsets, floor.offsets) };
   }
 
   /** Whether more of it may be handed over. */
@@ -107,10 +107,18 @@ export abstract class Follower {
     this.port.leave(this);
   }
 
+  /** For the client: it has had everything up to a position; what comes of it again is not its. */
+  raiseFloor({ epoch, offsets }: Position): void {
+    const had = this.floor?.epoch === epoch ? raised(this.floor.offsets, offsets) : offsets;
+    this.floor = { epoch, offsets: had };
+  }
+
   /** For the client: an event that counts for the channel. */
   take(event: LastseenEvent): void {
     if (this.#ended || !this.begun) return;
-    if (this.floor && hasSeen(this.floor, event.partition, event.offset)) return;
+    const { floor } = this;
+    const isHere = floor && floor.epoch === this.port.position(this.channel)?.epoch;
+    if (isHere && hasSeen(floor.offsets, event.partition, event.offset)) return;
     this.deliver(event);
   }
 

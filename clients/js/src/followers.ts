@@ -4,7 +4,7 @@ import { LastseenError } from "./errors.js";
 import { endsChannel } from "./events.js";
 import { type Follower, type Gap, unsubscribedError } from "./follower.js";
 import type { Message, Notice } from "./notices.js";
-import { formatPosition, lowered, type Position, parsePosition, raised } from "./positions.js";
+import { formatPosition, isBehind, lowered, type Position, parsePosition } from "./positions.js";
 import type { Session } from "./session.js";
 import type { Start } from "./subscription.js";
 
@@ -146,7 +146,7 @@ export class Followers {
     const position = session.position(channel);
     const after = start.after === undefined ? undefined : parsePosition(start.after);
     const shares = after && position?.epoch === after.epoch;
-    if (shares) follower.floor = after.offsets;
+    if (after) follower.raiseFloor(after);
     if (following.beginning) {
       if (following.beginning.start === key) following.beginning.who.add(follower);
       else following.queue.push(follower);
@@ -169,14 +169,8 @@ export class Followers {
       const isIts = beginning && answers ? beginning.who.has(follower) : !follower.start;
       if (isIts || (follower.begun && !before)) {
         follower.began(position);
-      } else if (
-        follower.begun &&
-        before &&
-        answers &&
-        beginning &&
-        (position.epoch === "" || before.epoch === position.epoch)
-      ) {
-        follower.floor = follower.floor ? raised(follower.floor, before.offsets) : before.offsets;
+      } else if (follower.begun && before && answers && beginning) {
+        follower.raiseFloor(before);
       }
     }
     if (answers) following.beginning = undefined;
@@ -198,8 +192,10 @@ export class Followers {
     };
     for (const channel of channels) {
       for (const follower of [...this.of(channel)]) {
-        if (reason === "epoch") follower.floor = undefined;
-        if (follower.begun) follower.gap(gap);
+        const { floor } = follower;
+        // The request was for the sake of another one.
+        const isPast = floor?.epoch === earliest.epoch && isBehind(earliest.offsets, floor.offsets);
+        if (follower.begun && !isPast) follower.gap(gap);
       }
     }
   }

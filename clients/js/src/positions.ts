@@ -46,6 +46,11 @@ export function hasSeen(offsets: Offsets, partition: number, offset: number): bo
   return offset <= (offsets.get(partition) ?? NEVER);
 }
 
+/** Whether everything up to the first of two has been seen at the second. */
+export function isBehind(offsets: Offsets, other: Offsets): boolean {
+  return [...offsets].every(([partition, offset]) => hasSeen(other, partition, offset));
+}
+
 /** The component-wise maximum, of one epoch: nothing that was seen is lost. */
 export function raised(offsets: Offsets, other: Offsets): Offsets {
   const merged = new Map(offsets);

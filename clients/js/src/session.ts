@@ -141,6 +141,11 @@ export class Session {
     return this.#offline === "whole";
   }
 
+  /** Whether a channel's position passes over something that is still to come: then it is nothing to go on from. */
+  passesOver(channel: string): boolean {
+    return channel === this.userChannel && (this.#offline === "delayed" || this.#beganLive);
+  }
+
   get channels(): Iterable<string> {
     return this.#subscriptions.keys();
   }

@@ -1,6 +1,6 @@
 /** One subscription, seen from the client: an immutable value, and what follows from what happens to it. */
 
-import { hasSeen, NEVER, type Offsets, type Position, raised } from "./positions.js";
+import { hasSeen, isBehind, NEVER, type Offsets, type Position, raised } from "./positions.js";
 import { includes, type Ranges, withRange } from "./ranges.js";
 import { type Effect, type Input, type SubscriptionState, TRANSITIONS } from "./transitions.js";
 
@@ -132,7 +132,7 @@ export function positionOf(subscription: Subscription, epoch: string): Position 
 export function liesBefore(subscription: Subscription, position: Position): boolean {
   const { offsets } = subscription;
   if (!offsets || subscription.epoch !== position.epoch) return false;
-  return [...position.offsets].some(([partition, offset]) => !hasSeen(offsets, partition, offset));
+  return !isBehind(position.offsets, offsets);
 }
 
 function passed(subscription: Subscription, { epoch, offsets }: Position): Subscription {

@@ -43,6 +43,7 @@ describe("connecting", () => {
     expect(socket.protocols).toEqual(["lastseen.v1", "bearer.a.b.c"]);
     expect(client.state).toBe("connected");
     expect(client.userId).toBe("ann");
+    socket.receive({ type: "ping", position: HEAD });
     socket.end(1006);
     await clock.advance(1_000);
     expect(sockets[1]?.url.searchParams.get("after")).toBe(HEAD);

@@ -89,7 +89,8 @@ export class World {
     this.client.disconnect();
     await settled();
     for (const one of this.watched) {
-      const left = this.#withStorage ? this.client.position(one.channel) : undefined;
+      const kept = JSON.parse([...this.stored.values()][0] ?? "{}") as Record<string, string>;
+      const left = kept[one.channel];
       this.#checkOrder(one);
       if (left !== undefined && !one.isLeft && one.base) this.#checkWhole(one, parsePosition(left));
     }
