@@ -6,7 +6,7 @@ const [url, token, task] = process.argv.slice(2);
 let connections = 0;
 let handled = "";
 let gaps = 0;
-const client = new WebSocketClient({ url, token: async () => token, projectId: "shop", reconnectDelay: 50, WebSocket });
+const client = new WebSocketClient({ url, token: async () => token, reconnectDelay: 50, WebSocket });
 client.on("connected", () => {
   connections += 1;
   console.log(`connected ${connections}`);

@@ -11,13 +11,14 @@ from tests.driven import Driven, ended
 from tests.javascript.node import Package
 from tests.waiting import until
 
+LONGER = PROGRAM.replace("sleep(0.01)", "sleep(0.05)")
 SCRIPT = Path(__file__).with_name("follow.mjs")
 
 
 async def test_a_script_gets_a_task_s_output_once_over_killed_nodes(driven: Driven, built: Package) -> None:
     await driven.until_well()
     token = await driven.token("--user", "ann", "--project", "shop")
-    program = await driven.start_run("followed-in-node", sys.executable, "-c", PROGRAM, project="shop")
+    program = await driven.start_run("followed-in-node", sys.executable, "-c", LONGER, project="shop")
     shutil.copy(SCRIPT, built.folder)
     url = driven.up.instance["url"]
     follower = await asyncio.create_subprocess_exec(
@@ -54,7 +55,7 @@ async def test_a_script_gets_a_task_s_output_once_over_killed_nodes(driven: Driv
         if follower.returncode is None:
             follower.kill()
         assert follower.stderr is not None
-        print((await follower.stderr.read()).decode())
+        print([line[:200] for line in said[-3:]], (await follower.stderr.read()).decode())
     result = json.loads(said[-1].removeprefix("result "))
     assert (result["text"] == WANTED) is True
     assert (result["handled"] == WANTED) is True

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
 
-const LIMIT = 8 * 1024;
+const LIMIT = 12 * 1024;
 
 const bundle = await rolldown({
   input: new URL("../dist/index.js", import.meta.url).pathname,

@@ -16,7 +16,8 @@ import {
   startOf,
 } from "./follower.js";
 import { Followers } from "./followers.js";
-import { History, type HistoryOptions } from "./history.js";
+import type { HistoryOptions } from "./history.js";
+import { LazyHistory } from "./lazy-history.js";
 import type { Message, Notice } from "./notices.js";
 import { type ClientOptions, type Clock, REAL_CLOCK, type SocketConstructor } from "./options.js";
 import { PositionStore } from "./position-store.js";
@@ -268,9 +269,9 @@ export class WebSocketClient {
   }
 
   /** What the log holds of a channel now, over HTTP: iterate it for the events, or its `pages()`. */
-  history(channel: string, options: HistoryOptions = {}): History {
+  history(channel: string, options: HistoryOptions = {}): LazyHistory {
     const { token } = this.#options;
-    return new History(
+    return new LazyHistory(
       { url: this.#url, token, fetch: this.#options.fetch, clock: this.#clock },
       channel,
       options,
@@ -574,8 +575,8 @@ export class WebSocketClient {
     const attempt = this.#attempt;
     this.#clock.setTimeout(() => {
       // A new connection has asked already.
-      if (attempt === this.#attempt && this.#session.isWanted(channel))
-        this.send(this.#session.subscribe(channel));
+      const isWanted = this.#session.isWanted(channel) || this.#session.isAutomatic(channel);
+      if (attempt === this.#attempt && isWanted) this.send(this.#session.subscribe(channel));
     }, ms);
   }
 

@@ -76,8 +76,9 @@ export class Followers {
     const { reached } = follower;
     if (reached && (!isAutomatic || session.state(channel) === "idle")) session.rewind(channel, reached);
     // The connection begins an automatic one anyway, and `client.on` may have handlers for it.
-    if (isAutomatic) session.leave(channel);
-    else this.#port.send(this.#quit(channel));
+    if (!isAutomatic) this.#port.send(this.#quit(channel));
+    else if (session.isHeld(channel)) this.#port.send(session.subscribe(channel));
+    else session.leave(channel);
   }
 
   /** Nobody wants more of a channel, whoever begins it. */
@@ -150,7 +151,8 @@ export class Followers {
     if (following.beginning) {
       if (following.beginning.start === key) following.beginning.who.add(follower);
       else following.queue.push(follower);
-    } else if (!isFirst && session.state(channel) === "catching_up") {
+    } else if (position && (!isFirst || session.isAutomatic(channel)) && session.state(channel) !== "live") {
+      // First it goes on from where it is: only then what is gone in between is told.
       following.queue.push(follower);
     } else {
       following.beginning = { start: key, who: new Set([follower]) };

@@ -1,6 +1,6 @@
 /** Reading the past of a channel over HTTP, page by page. */
 
-import type { CallOptions, HttpOptions, Query } from "./call.js";
+import { type CallOptions, call, type HttpOptions, type Query } from "./call.js";
 import type { LastseenEvent } from "./events.js";
 import type { Gap } from "./follower.js";
 import { parsePosition } from "./positions.js";
@@ -101,8 +101,6 @@ export class History implements AsyncIterable<LastseenEvent> {
   async #page(query: Query): Promise<HistoryPage> {
     const { types, since, until, signal, onGap } = this.#options;
     const fixed = { channel: this.#channel, type: types, since, until };
-    // Loaded when it is needed: a page that follows live events alone does without.
-    const { call } = await import("./call.js");
     const page = await call<HistoryPage>(this.#http, "GET", "events", {
       query: { ...fixed, ...query },
       signal,

@@ -7,7 +7,8 @@ export { type ClientErrorCode, type ErrorDetails, LastseenError } from "./errors
 export type { EventStream, StreamOptions } from "./event-stream.js";
 export * from "./events.js";
 export type { ChannelSubscription, Gap, StartOptions, SubscribeOptions } from "./follower.js";
-export type { History, HistoryOptions, HistoryPage } from "./history.js";
+export type { HistoryOptions, HistoryPage } from "./history.js";
+export type { LazyHistory } from "./lazy-history.js";
 export type { GapReason, Message } from "./notices.js";
 export type {
   ClientOptions,

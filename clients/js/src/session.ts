@@ -50,6 +50,10 @@ export class Session {
   #offline: Offline = "owed";
   /** Whether the present connection came with a position. */
   #broughtBack = false;
+  /** Whether the user's channel began at the durable cursor. */
+  #fromCursor = false;
+  /** How many partitions the most complete position of the automatic ones has. */
+  #partitions = 0;
   /** Whether it has just begun the user's channel live, and not said yet why. */
   #beganLive = false;
   readonly #subscriptions = new Map<string, Subscription>();
@@ -102,7 +106,10 @@ export class Session {
   /** These channels will be subscribed by the connection itself, and the first of them is the own user's. */
   expect(channels: readonly string[]): void {
     this.userChannel = channels[0] ?? "";
-    if (this.#get(this.userChannel).offsets) this.#offline = "whole";
+    if (this.#get(this.userChannel).offsets) {
+      this.#offline = "whole";
+      this.#fromCursor = true;
+    }
     for (const channel of channels) {
       const had = this.#get(channel);
       if (had.offsets) this.#put({ ...had, automatic: true });
@@ -285,7 +292,7 @@ export class Session {
 
   /** The connection itself begins a channel. */
   #begin(channel: string, position: Position, live: boolean): Notice[] {
-    const had = this.#put({ ...this.#get(channel), automatic: true });
+    let had = this.#put({ ...this.#get(channel), automatic: true });
     const before = positionOf(had, this.epoch);
     // With `after` it is only what was asked for.
     if (!this.#broughtBack || !this.epoch) this.epoch = position.epoch;
@@ -294,8 +301,12 @@ export class Session {
     if (this.#asksForStart(channel)) return [];
     const owed = channel === this.userChannel && this.#offline === "owed";
     if (owed) {
-      // Another client with the same cursor may have confirmed more than came here.
-      if (!live && liesBefore(had, position)) return [{ kind: "ask", message: this.#ask(had) }];
+      // Where it was cut short it goes on from what came, whatever another client with the same cursor has confirmed
+      // meanwhile, and whether or not the service can have offline messages now.
+      if (liesBefore(had, position)) return [{ kind: "ask", message: this.#ask(had) }];
+      // It had begun live and never heard why: nothing came, and what is owed lies below.
+      if (!live && !this.#fromCursor) had = forget(had);
+      this.#fromCursor ||= !live;
       this.#offline = live ? "owed" : "coming";
       this.#beganLive = live;
     }
@@ -318,15 +329,18 @@ export class Session {
     if (asked?.rewind) {
       const start = had.start === asked.rewind ? undefined : had.start;
       this.#put(beginAgain({ ...had, start }, position));
-      if (channel === this.userChannel) this.#offline = "whole";
+      if (channel === this.userChannel) {
+        this.#offline = "whole";
+        this.#fromCursor = true;
+      }
     } else {
       if (!asked?.withStart) this.epoch ||= position.epoch;
       const input = asked?.withStart ? "result_with_start" : "result_without_start";
       const [next, crossed] = apply(had, input, position);
       this.#put(next);
-      // It goes on from where the durable cursor had it begin.
-      const follows = channel === this.userChannel && asked?.withStart && this.#offline !== "delayed";
-      if (follows) this.#offline = "whole";
+      // It goes on from where the durable cursor had it begin; else something below that is left to the next client.
+      const goesOn = channel === this.userChannel && asked?.withStart && this.#offline !== "delayed";
+      if (goesOn) this.#offline = this.#fromCursor ? "whole" : "delayed";
       if (crossed) notices.push(this.#unannounced(channel, position));
     }
     const answers = this.#get(channel).start === undefined;
@@ -394,8 +408,14 @@ export class Session {
     return channel === this.userChannel && this.#offline === "coming";
   }
 
-  #comesByItself({ channel, automatic }: Subscription): boolean {
-    return this.#broughtBack ? automatic : channel === this.userChannel && this.#offline === "owed";
+  #lacksPartitions({ offsets }: Subscription): boolean {
+    return offsets !== undefined && offsets.size < this.#partitions;
+  }
+
+  #comesByItself(subscription: Subscription): boolean {
+    const { channel, automatic } = subscription;
+    if (this.#broughtBack) return automatic && !this.#lacksPartitions(subscription);
+    return channel === this.userChannel && this.#offline === "owed";
   }
 
   #end(channel: string): Message {
@@ -451,14 +471,16 @@ export class Session {
   }
 
   #after(): string | undefined {
-    const positions: Position[] = [];
-    for (const had of this.#subscriptions.values()) {
-      const position = had.automatic && !had.held ? positionOf(had, this.epoch) : undefined;
-      if (position) positions.push(position);
-    }
+    const automatic = [...this.#subscriptions.values()].filter(
+      (had) => had.automatic && !had.held && had.offsets,
+    );
+    // One that lacks partitions wants all that is held of them; with it in the smallest, nobody would be told what is gone.
+    this.#partitions = Math.max(0, ...automatic.map(({ offsets }) => offsets?.size ?? 0));
+    const positions = automatic
+      .filter((had) => !this.#lacksPartitions(had))
+      .map((had) => positionOf(had, this.epoch) as Position);
     if (positions.length === 0) return undefined;
-    // Where some have crossed into a new epoch and some have not, only the old token brings the gap; and one of
-    // `earliest`, which is of no epoch, must not take it from the others.
+    // Where some have crossed into a new epoch and some have not, only the old token brings the gap.
     const epochs = positions.map(({ epoch }) => epoch).filter((epoch) => epoch !== "");
     const epoch = epochs.find((one) => one !== this.epoch) ?? epochs[0] ?? "";
     const same = positions.filter((position) => position.epoch === epoch || position.epoch === "");

@@ -323,6 +323,16 @@ describe("channels", () => {
     expect(stream.state).toBe("ended");
   });
 
+  test("a slow iterator that leaves gives an automatic channel back, from where it was", async () => {
+    const { client, socket } = await connected();
+    const stream = client.events("broadcast", { maxBuffered: 4 });
+    for (const offset of [10, 11, 12, 13]) socket.receive(event(offset, { channels: ["broadcast"] }));
+    expect(last(socket, "unsubscribe").channel).toBe("broadcast");
+    await stream.next();
+    await stream.return();
+    expect(last(socket, "subscribe")).toMatchObject({ channel: "broadcast", after: "k3f9:0=10,1=9" });
+  });
+
   test("a handler that throws harms nobody else", async () => {
     const { client, socket } = await connected();
     const errors: unknown[] = [];

@@ -109,6 +109,7 @@ describe("a client and a server that keeps the protocol and nothing more", () =>
           for (const step of schedule) {
             await step(world);
             await settled();
+            world.note();
             world.checkCursor();
           }
           await world.settle();
@@ -121,7 +122,7 @@ describe("a client and a server that keeps the protocol and nothing more", () =>
           world.checkTaken();
         },
       ),
-      { numRuns: Number(process.env.LASTSEEN_RUNS ?? 300) },
+      { numRuns: Number(process.env.LASTSEEN_RUNS ?? 500) },
     );
   });
 });

@@ -125,7 +125,7 @@ export class World {
       isAsking: false,
     };
     this.watched.push(watched);
-    this.#noteBeginnings();
+    this.note();
   }
 
   leave(which: number): void {
@@ -177,7 +177,7 @@ export class World {
   deliver(count: number): void {
     for (let n = 0; n < count; n += 1) {
       if (!this.server.deliver()) return;
-      this.#noteBeginnings();
+      this.note();
     }
   }
 
@@ -274,14 +274,18 @@ export class World {
     }
   }
 
-  #noteBeginnings(): void {
+  /** To be called after each step: where followers have begun, and what was gone before they had come anywhere. */
+  note(): void {
     for (const one of this.watched) {
-      if (one.base || !one.follower.begun) continue;
-      const { start, position } = one.follower;
-      const after = start?.after;
-      if (after === undefined && position === undefined) continue;
-      one.base = parsePosition(after ?? position ?? "");
-      if (one.base.epoch === "") one.gone = [...this.server.low];
+      const { start, position, begun } = one.follower;
+      if (!begun || (start?.after === undefined && position === undefined)) continue;
+      one.base ??= parsePosition(start?.after ?? position ?? "");
+      if (one.base.epoch !== "") continue;
+      // `earliest` is whatever is held, until something of the partition has come.
+      const come = parsePosition(position ?? "earliest").offsets;
+      one.gone = one.gone.map((offset, partition) =>
+        come.has(partition) ? offset : (this.server.low[partition] ?? -1),
+      );
     }
   }
 
