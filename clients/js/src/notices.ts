@@ -1,0 +1,67 @@
+/** What a session makes of the server's messages. */
+
+import type { LastseenEvent } from "./events.js";
+import type { Position } from "./positions.js";
+
+/** A JSON object of the wire, either way. */
+export type Message = { readonly type: string; readonly [name: string]: unknown };
+
+export type GapReason = "retention" | "epoch" | "lost" | "quarantine";
+
+export type Notice =
+  /** An event, once for all the subscribed channels for which it counts now. `isNew`: no other channel brought it before. */
+  | {
+      readonly kind: "event";
+      event: LastseenEvent;
+      channels: readonly string[];
+      replayed: boolean;
+      isNew: boolean;
+    }
+  /**
+   * A subscription began or was confirmed and delivers from `position` on; `before` is where it stood. `answers`: this
+   * answers the latest subscribe, else an earlier one, or the connection itself began it.
+   */
+  | {
+      readonly kind: "begun";
+      channel: string;
+      position: Position;
+      before: Position | undefined;
+      recovered: boolean | undefined;
+      answers: boolean;
+    }
+  /** The answer to a subscribe was an error; with `retryAfterMs` it may be asked again. */
+  | {
+      readonly kind: "refused";
+      channel: string;
+      message: string;
+      code: string;
+      retryAfterMs: number | undefined;
+    }
+  /** These channels are live now; `closed`: their task has ended and nothing more will come. */
+  | { readonly kind: "caught_up"; channels: readonly string[]; closed: boolean }
+  | { readonly kind: "fell_behind"; channels: readonly string[] }
+  /** What lies between `requested` and `earliest` will not come. */
+  | {
+      readonly kind: "gap";
+      channels: readonly string[];
+      requested: Position;
+      earliest: Position;
+      reason: GapReason;
+    }
+  /** The subscription is over. `reason` is the server's; undefined where the caller asked for it. */
+  | { readonly kind: "ended"; channel: string; reason: string | undefined }
+  /** To be sent on this connection. */
+  | { readonly kind: "ask"; message: Message }
+  | {
+      readonly kind: "established";
+      connectionId: string;
+      userId: string;
+      node: string;
+      heartbeatMs: number;
+    }
+  | { readonly kind: "ping" }
+  | { readonly kind: "token_expiring" }
+  /** What came to the user while away can't be had now: the next client gets it. */
+  | { readonly kind: "offline_delayed"; channel: string; message: string; retryAfterMs: number | undefined }
+  /** Any other message. */
+  | { readonly kind: "other"; message: Message };

