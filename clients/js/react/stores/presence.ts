@@ -18,6 +18,9 @@ export interface Presence {
   readonly error: LastseenError | undefined;
 }
 
+/** What may pass by itself; a refusal does not, and is asked for again on the next connection. */
+const PASSING: ReadonlySet<string> = new Set(["unavailable", "closed", "too_many_waiting"]);
+
 export class PresenceStore extends Store<Presence> {
   readonly #client: WebSocketClient;
   readonly #channel: string | undefined;
@@ -67,7 +70,9 @@ export class PresenceStore extends Store<Presence> {
     } finally {
       this.#isAsking = false;
     }
-    if (this.#isRunning) this.#timer = setTimeout(this.refresh, this.#pollMs);
+    const { error } = this.#presence;
+    const isRefused = error !== undefined && !PASSING.has(error.code);
+    if (this.#isRunning && !isRefused) this.#timer = setTimeout(this.refresh, this.#pollMs);
   }
 
   #set(next: Presence): void {
