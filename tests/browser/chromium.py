@@ -1,6 +1,7 @@
 """A headless Chromium that opens a page of ours, and the small server that the page comes from and answers to."""
 
 import asyncio
+import mimetypes
 import os
 import shutil
 import signal
@@ -31,6 +32,8 @@ class Page:
     """One page, and what it has posted: path → the last query and body."""
 
     html: bytes
+    folder: Path | None = None
+    """With what else the page loads."""
     posted: dict[str, tuple[dict[str, list[str]], str]] = field(default_factory=dict)
     url: str = ""
 
@@ -41,24 +44,26 @@ class Page:
                 method, target, _ = head.split(" ", 2)
                 length = [line for line in head.splitlines() if line.lower().startswith("content-length:")]
                 body = await reader.readexactly(int(length[0].split(":")[1]) if length else 0)
-                answer = b""
+                answer, kind = b"", "text/html; charset=utf-8"
                 parts = urlsplit(target)
                 if method == "POST":
                     self.posted[parts.path] = (parse_qs(parts.query), body.decode())
                 elif parts.path == "/":
                     answer = self.html
+                elif self.folder is not None and (file := self.folder / parts.path.removeprefix("/")).is_file():
+                    answer, kind = file.read_bytes(), mimetypes.guess_type(file.name)[0] or kind
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
-                    % (len(answer), answer)
+                    b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+                    % (kind.encode(), len(answer), answer)
                 )
                 await writer.drain()
         writer.close()
 
 
 @asynccontextmanager
-async def serving(html: bytes) -> AsyncIterator[Page]:
-    """Serves the page at a port of its own."""
-    page = Page(html)
+async def serving(html: bytes, folder: Path | None = None) -> AsyncIterator[Page]:
+    """Serves the page at a port of its own; what else it loads is in the folder."""
+    page = Page(html, folder)
     server = await asyncio.start_server(page.handle, "127.0.0.1", 0, limit=1024 * 1024)
     page.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     try:

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = ROOT / "clients" / "js"
 OLDEST: Final = 20
+_PARTS: Final = (".", "tests/react-18")
+"""Folders with a lock file of their own."""
 _NOT_SOURCES: Final = ("node_modules", "dist")
 
 
@@ -46,7 +50,8 @@ def copied(into: Path) -> Package:
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*_NOT_SOURCES))
     (into / "tests").mkdir()
     (into / "tests" / "protocol").symlink_to(ROOT / "tests" / "protocol")
-    (folder / "node_modules").symlink_to(_installed() / "node_modules")
+    for part in _PARTS:
+        (folder / part / "node_modules").symlink_to(_installed(SOURCES / part) / "node_modules")
     environment = _environment()
     environment["PATH"] = f"{folder / 'node_modules' / '.bin'}{os.pathsep}{environment['PATH']}"
     return Package(folder, environment)
@@ -69,9 +74,9 @@ def _major(node: str) -> int:
     return int(said.strip().removeprefix("v").partition(".")[0])
 
 
-def _installed() -> Path:
-    """What `npm ci` makes of the lock file: made once, and used by every run until the lock changes."""
-    lock = (SOURCES / "package-lock.json").read_bytes()
+def _installed(source: Path) -> Path:
+    """What `npm ci` makes of a lock file: made once, and used by every run until the lock changes."""
+    lock = (source / "package-lock.json").read_bytes()
     cache = ROOT / ".dev" / "js"
     folder = cache / hashlib.sha256(lock).hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ def _installed() -> Path:
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir()
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCES / name, making)
+                shutil.copy(source / name, making)
             command = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
             Package(making, _environment()).run(*command)
             making.rename(folder)
@@ -93,3 +98,16 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """`clients/js` with its tools."""
+    return copied(tmp_path_factory.mktemp("javascript"))
+
+
+@pytest.fixture(scope="session")
+def built(package: Package) -> Package:
+    """The same, built, as whoever installs it gets it."""
+    package.run("tsdown")
+    return package

@@ -36,11 +36,38 @@ def test_both_kinds_of_modules_load_it(built: Package, script: str) -> None:
     assert {"WebSocketClient", "LastseenError", "parsePosition"} <= set(names)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "Promise.all(['', '/react'].map((entry) => import('@lastseen/client' + entry))).then(show)",
+        "show(['', '/react'].map((entry) => require('@lastseen/client' + entry)))",
+    ],
+    ids=["import", "require"],
+)
+def test_the_hooks_use_the_client_of_the_core(built: Package, script: str) -> None:
+    show = """
+    function show([core, react]) {
+      const client = new core.WebSocketClient({ url: 'http://127.0.0.1:1', token: 't' });
+      const { createElement } = require('react');
+      const State = () => react.useConnection().state;
+      const element = createElement(react.LastseenProvider, { client }, createElement(State));
+      console.log(require('react-dom/server').renderToString(element), Object.keys(react).join());
+    }
+    """
+    said = built.run("node", "-e", show + script)
+    assert said.startswith("idle ")
+    for name in ("useWebSocket", "useChannel", "useTaskWebSocket", "usePresence"):
+        assert name in said
+
+
 def test_whoever_installs_it_gets_its_types(built: Package) -> None:
     (built.folder / "user.ts").write_text(
         "import { type TaskOutputEvent, WebSocketClient } from '@lastseen/client';\n"
         "import { HttpClient } from '@lastseen/client/http';\n"
+        "import { LastseenProvider, type TaskHook, useTaskWebSocket } from '@lastseen/client/react';\n"
         "const client = new WebSocketClient({ url: 'http://127.0.0.1:1', token: 't' });\n"
+        "export const provided: Parameters<typeof LastseenProvider>[0] = { client };\n"
+        "export const used = (task: string): TaskHook => useTaskWebSocket(task, 'shop', { last: 5 });\n"
         "client.on('task_output', (event: TaskOutputEvent) => event.data.offset);\n"
         "export const state: string = client.state;\n"
         "export const http = new HttpClient({ url: 'http://127.0.0.1:1', token: 't' });\n"

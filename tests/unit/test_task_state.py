@@ -1,10 +1,13 @@
 """What the events of a task's channel say of it, one after the other."""
 
+import json
 from functools import reduce
 from typing import Any
 
 import pytest
 from lastseen.task_state import TaskState, TaskView
+
+from tests.vectors import FOLDER
 
 
 def event(type_: str, project: str | None = "p", **data: Any) -> dict[str, Any]:
@@ -16,6 +19,13 @@ def told(*events: dict[str, Any]) -> TaskView:
 
 
 START = event("started")
+VECTORS = json.loads((FOLDER / "folds" / "task_state.json").read_text())["vectors"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_vectors_that_every_language_holds_to(vector: dict[str, Any]) -> None:
+    view = told(*vector["events"])
+    assert {name: getattr(view, name) for name in vector["view"]} == vector["view"]
 
 
 def test_a_task_waits_until_something_says_that_it_does_not() -> None:
