@@ -536,10 +536,13 @@ export class WebSocketClient {
     if (this.#session.passesOver(channel)) return undefined;
     let place: Position | undefined;
     for (const { reached } of this.#followers.of(channel)) {
-      if (reached && place && place.epoch === reached.epoch) {
-        place = { epoch: place.epoch, offsets: lowered(place.offsets, reached.offsets) };
-      } else {
+      if (!reached || !place) {
         place = reached ?? place;
+      } else if (place.epoch === reached.epoch || !place.epoch || !reached.epoch) {
+        const epoch = place.epoch || reached.epoch;
+        place = { epoch, offsets: lowered(place.offsets, reached.offsets) };
+      } else if (place.epoch === this.#session.epoch) {
+        place = reached; // it has not come out of the old epoch
       }
     }
     return place ?? this.#session.position(channel);

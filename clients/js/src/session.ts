@@ -41,6 +41,8 @@ interface Question {
 
 /** Asked before the channel was given up: whatever the answer says is of a stream that nobody follows any more. */
 const VOID = "void";
+/** Beyond so many, an event that one of them has delivered may come to the handlers of `on` once more. */
+const MAX_LEFT = 1_000;
 
 export class Session {
   /** The server's epoch, as last heard. */
@@ -57,6 +59,8 @@ export class Session {
   /** Whether it has just begun the user's channel live, and not said yet why. */
   #beganLive = false;
   readonly #subscriptions = new Map<string, Subscription>();
+  /** Channels that were removed: what they had delivered is no news on the others. */
+  readonly #left = new Map<string, Subscription>();
   /** What was asked on the present connection and not been answered yet, in the order of sending. */
   readonly #questions = new Map<string, Question>();
   #refs = 0;
@@ -66,6 +70,7 @@ export class Session {
    * what was seen comes again. Without one, a channel goes on from its position; a new one begins live.
    */
   subscribe(channel: string, start?: Start): Message {
+    this.#left.delete(channel);
     const had = this.#get(channel);
     return this.#ask(this.#put({ ...had, wanted: true, held: false, start: start ?? had.start }));
   }
@@ -76,10 +81,15 @@ export class Session {
     return this.#end(channel);
   }
 
-  /** As `unsubscribe`, and nothing is known of the channel any more. */
+  /** As `unsubscribe`, and where it was is not known any more. */
   remove(channel: string): Message {
     const message = this.#end(channel);
+    this.#left.set(channel, this.#get(channel));
     this.#subscriptions.delete(channel);
+    for (const oldest of this.#left.keys()) {
+      if (this.#left.size <= MAX_LEFT) break;
+      this.#left.delete(oldest);
+    }
     return message;
   }
 
@@ -95,6 +105,7 @@ export class Session {
   }
 
   forget(channel: string): void {
+    this.#left.delete(channel);
     this.#put(forget(this.#get(channel)));
   }
 
@@ -110,10 +121,7 @@ export class Session {
       this.#offline = "whole";
       this.#fromCursor = true;
     }
-    for (const channel of channels) {
-      const had = this.#get(channel);
-      if (had.offsets) this.#put({ ...had, automatic: true });
-    }
+    for (const channel of channels) this.#put({ ...this.#get(channel), automatic: true });
   }
 
   /** Up to where a channel was delivered; undefined before it began. */
@@ -210,7 +218,7 @@ export class Session {
     if (!first) return [];
     const epoch = first.epoch || this.epoch;
     const isNew = !event.channels.some((name) => {
-      const had = this.#subscriptions.get(name);
+      const had = this.#subscriptions.get(name) ?? this.#left.get(name);
       return had && wasHad(had, epoch, partition, offset);
     });
     const channels = counted.map((next) => this.#put(next).channel);
@@ -222,13 +230,13 @@ export class Session {
       case "ping":
         return [...this.#apply("ping", [...this.#subscriptions.keys()], message.position), { kind: "ping" }];
       case "caught_up": {
-        const channels = names(message.channels);
+        const channels = this.#followed(message.channels);
         const gaps = this.#apply("caught_up", channels, message.position);
         if (this.#offline === "coming" && channels.includes(this.userChannel)) this.#offline = "whole";
         return [...gaps, { kind: "caught_up", channels, closed: message.closed === true }];
       }
       case "fell_behind": {
-        const channels = names(message.channels);
+        const channels = this.#followed(message.channels);
         return [...this.#apply("fell_behind", channels, message.position), { kind: "fell_behind", channels }];
       }
       case "gap":
@@ -237,13 +245,8 @@ export class Session {
         return this.#established(message);
       case "subscription_result":
         return this.#result(message);
-      case "unsubscription_result": {
-        const channel = text(message.channel);
-        const asked = this.#answered(message.ref, "unsubscribe", channel);
-        // One that was not ours to ask ends what we have all the same; ours was ended when it was asked.
-        if (!asked) this.#put(take(this.#get(channel), "ended")[0]);
-        return [{ kind: "ended", channel, reason: undefined }];
-      }
+      case "unsubscription_result":
+        return this.#unsubscribed(message);
       case "unsubscribed":
         return [this.#ended(text(message.channel), String(message.reason ?? ""))];
       case "token_expiring":
@@ -256,7 +259,7 @@ export class Session {
   }
 
   #gap(message: Message): Notice {
-    const channels = names(message.channels);
+    const channels = this.#followed(message.channels);
     const requested = parsePosition(text(message.requested));
     const earliest = parsePosition(text(message.earliest));
     const reason = message.reason as GapReason;
@@ -306,7 +309,7 @@ export class Session {
       if (liesBefore(had, position)) return [{ kind: "ask", message: this.#ask(had) }];
       // It had begun live and never heard why: nothing came, and what is owed lies below.
       if (!live && !this.#fromCursor) had = forget(had);
-      this.#fromCursor ||= !live;
+      this.#fromCursor = !live || (this.#fromCursor && had.epoch === position.epoch);
       this.#offline = live ? "owed" : "coming";
       this.#beganLive = live;
     }
@@ -346,6 +349,18 @@ export class Session {
     const answers = this.#get(channel).start === undefined;
     const recovered = message.recovered as boolean | undefined;
     return [...notices, { kind: "begun", channel, position, before, recovered, answers }];
+  }
+
+  #unsubscribed(message: Message): Notice[] {
+    const channel = text(message.channel);
+    this.#answered(message.ref, "unsubscribe", channel);
+    const ended: Notice = { kind: "ended", channel, reason: undefined };
+    const had = this.#subscriptions.get(channel);
+    if (!had) return [ended];
+    const next = this.#put(take(had, "ended")[0]);
+    // It was asked before the greeting, which made it an automatic one: as such it is wanted.
+    const isWanted = next.automatic && !next.held && !this.#isAsked(channel);
+    return isWanted ? [ended, { kind: "ask", message: this.#ask(next) }] : [ended];
   }
 
   #error(message: Message): Notice[] {
@@ -413,7 +428,8 @@ export class Session {
   }
 
   #comesByItself(subscription: Subscription): boolean {
-    const { channel, automatic } = subscription;
+    const { channel, automatic, offsets } = subscription;
+    if (automatic && !offsets) return true;
     if (this.#broughtBack) return automatic && !this.#lacksPartitions(subscription);
     return channel === this.userChannel && this.#offline === "owed";
   }
@@ -464,8 +480,14 @@ export class Session {
   }
 
   #asksForStart(channel: string): boolean {
+    return this.#isAsked(channel, true);
+  }
+
+  /** Whether an answer to a `subscribe` of the channel is still to come. */
+  #isAsked(channel: string, withStart = false): boolean {
     for (const asked of this.#questions.values()) {
-      if (asked.withStart && asked.channel === channel && asked.verb === "subscribe") return true;
+      const isOf = asked.channel === channel && asked.verb === "subscribe";
+      if (isOf && (asked.withStart || !withStart)) return true;
     }
     return false;
   }
@@ -485,6 +507,14 @@ export class Session {
     const epoch = epochs.find((one) => one !== this.epoch) ?? epochs[0] ?? "";
     const same = positions.filter((position) => position.epoch === epoch || position.epoch === "");
     return formatPosition({ epoch, offsets: same.map(({ offsets }) => offsets).reduce(lowered) });
+  }
+
+  /**
+   * Those of the channels that have a stream here. What is still said of one that was given up concerns nobody: that it
+   * has come to its end, above all, when not all of that was taken.
+   */
+  #followed(channels: unknown): readonly string[] {
+    return names(channels).filter((name) => this.state(name) !== "idle");
   }
 
   #get(channel: string): Subscription {

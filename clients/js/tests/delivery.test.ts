@@ -77,6 +77,12 @@ const acts = fc.oneof(
       server.hasHistory = has;
     }),
   },
+  {
+    weight: 1,
+    arbitrary: act("end task", fc.tuple(partition, fc.constantFrom("t", "u")), ({ server }, [p, task]) =>
+      server.endTask(p, task),
+    ),
+  },
   { weight: 1, arbitrary: act("command", fc.constant(0), (world) => world.command()) },
   {
     weight: 1,

@@ -19,6 +19,7 @@ export interface Logged {
   readonly channels: readonly string[];
   /** Left out of the offline messages. */
   readonly flood: boolean;
+  readonly type: "x" | "task_completed";
 }
 
 interface Stream {
@@ -40,6 +41,8 @@ export class FakeServer {
   /** The durable cursor, of the epoch. */
   cursor: number[] = Array(PARTITIONS).fill(-1);
   hasHistory = true;
+  /** Channels of tasks that have ended: nothing more comes to them. */
+  readonly ended: Set<string> = new Set();
   /** Commands applied, by id: how often. */
   readonly applied: Map<string, number> = new Map();
   socket: FakeSocket | undefined;
@@ -48,7 +51,6 @@ export class FakeServer {
   #groups = 0;
   #ids = 0;
   #epochs = 0;
-  #pings = 0;
   #pinged: { head: Map<number, number>; live: boolean } | undefined;
 
   head(): Map<number, number> {
@@ -59,10 +61,18 @@ export class FakeServer {
     return formatPosition({ epoch: this.epoch, offsets });
   }
 
-  append(partition: number, channels: readonly string[], skipped: number, flood: boolean): void {
+  append(
+    partition: number,
+    wanted: readonly string[],
+    skipped: number,
+    flood: boolean,
+    type: Logged["type"] = "x",
+  ): void {
+    const channels = wanted.filter((name) => !this.ended.has(name));
+    if (channels.length === 0) return;
     const offset = (this.next[partition] ?? 0) + skipped;
     this.#ids += 1;
-    const logged = { id: `${this.epoch}-${this.#ids}`, partition, offset, channels, flood };
+    const logged = { id: `${this.epoch}-${this.#ids}`, partition, offset, channels, flood, type };
     this.next[partition] = offset + 1;
     this.log.push(logged);
     this.everything.push({ ...logged, epoch: this.epoch });
@@ -138,7 +148,12 @@ export class FakeServer {
       const found = this.#nextOf(names);
       if (!found) {
         for (const name of names) (this.streams.get(name) as Stream).live = true;
-        this.wire.push({ type: "caught_up", channels: names, position: this.token() });
+        const open = names.filter((name) => !this.ended.has(name));
+        const closed = names.filter((name) => this.ended.has(name));
+        const position = this.token();
+        if (open.length > 0) this.wire.push({ type: "caught_up", channels: open, position });
+        if (closed.length > 0)
+          this.wire.push({ type: "caught_up", channels: closed, position, closed: true });
         return;
       }
       const [logged, replay] = found;
@@ -156,8 +171,14 @@ export class FakeServer {
   }
 
   ping(): void {
-    this.#pings += 1;
-    this.wire.push({ type: "ping", position: this.token(), n: this.#pings });
+    const live = this.streams.get(USER)?.live ?? false;
+    this.wire.push({ type: "ping", position: this.token(), live });
+  }
+
+  /** The last event of a task. */
+  endTask(partition: number, task: string): void {
+    this.append(partition, [`task:${task}`, "project:p"], 0, false, "task_completed");
+    this.ended.add(`task:${task}`);
   }
 
   /** Retention: what lies at or below is held no more; where somebody is behind it, he is told. */
@@ -188,6 +209,7 @@ export class FakeServer {
     this.next = Array(PARTITIONS).fill(0);
     this.low = Array(PARTITIONS).fill(-1);
     this.cursor = Array(PARTITIONS).fill(-1);
+    this.ended.clear();
   }
 
   /** Say once more what is next on the wire, if that is an event. */
@@ -202,7 +224,7 @@ export class FakeServer {
     if (!message) return undefined;
     if (message.type === "ping") {
       const { offsets } = parsePosition(message.position as string);
-      this.#pinged = { head: new Map(offsets), live: this.streams.get(USER)?.live ?? false };
+      this.#pinged = { head: new Map(offsets), live: message.live === true };
     }
     this.socket?.receive(message);
     return message;
@@ -290,6 +312,7 @@ export class FakeServer {
   }
 }
 
-function event({ id, partition, offset, channels }: Logged): Message {
-  return { id, type: "x", category: "task", task_id: "t", channels, data: {}, partition, offset };
+function event({ id, partition, offset, channels, type }: Logged): Message {
+  const task = channels.find((name) => name.startsWith("task:"))?.slice("task:".length) ?? null;
+  return { id, type, category: "task", task_id: task, channels, data: {}, partition, offset };
 }

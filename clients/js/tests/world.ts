@@ -18,9 +18,11 @@ export interface Watched {
   readonly gaps: Gap[];
   /** Everything of the channel behind it has to come. */
   base: Position | undefined;
-  /** What was gone when it began. */
-  gone: readonly number[];
+  /** What was gone before it had come anywhere, by epoch. */
+  readonly gone: Map<string, readonly number[]>;
   isLeft: boolean;
+  /** The epoch in which its task ended. */
+  endedIn: string | undefined;
   isAsking: boolean;
 }
 
@@ -105,6 +107,9 @@ export class World {
   }
 
   follow(channel: string, kind: "handler" | "stream", start: "earliest" | "now" | "had"): void {
+    if (!this.watched.some((one) => one.channel === channel && !one.isLeft && !one.follower.ended)) {
+      this.#comesAnew(channel);
+    }
     const got: LastseenEvent[] = [];
     const gaps: Gap[] = [];
     const had = this.client.position(channel);
@@ -120,8 +125,9 @@ export class World {
       got,
       gaps,
       base: undefined,
-      gone: [-1, -1],
+      gone: new Map(),
       isLeft: false,
+      endedIn: undefined,
       isAsking: false,
     };
     this.watched.push(watched);
@@ -134,9 +140,11 @@ export class World {
     if (!one) return;
     one.isLeft = true;
     one.follower.unsubscribe();
-    // Nobody follows it: who does again may be given the same again.
-    if (this.watched.some(({ channel, isLeft }) => channel === one.channel && !isLeft)) return;
-    this.had = new Set([...this.had].filter((id) => !this.#channelsOf(id).includes(one.channel)));
+  }
+
+  /** Nobody follows it: who does again may be given the same again. */
+  #comesAnew(channel: string): void {
+    this.had = new Set([...this.had].filter((id) => !this.#channelsOf(id).includes(channel)));
   }
 
   async take(count: number): Promise<void> {
@@ -258,7 +266,8 @@ export class World {
     for (const logged of this.server.everything) {
       const { id, partition, offset } = logged;
       if (logged.epoch !== epoch || !logged.channels.includes(channel) || ids.has(id)) continue;
-      if (hasSeen(from.offsets, partition, offset) || offset <= (gone[partition] ?? -1)) continue;
+      if (hasSeen(from.offsets, partition, offset) || offset <= (gone.get(epoch)?.[partition] ?? -1))
+        continue;
       if (upto && !hasSeen(upto.offsets, partition, offset)) continue;
       const isTold = told.some(
         ([a, b]) =>
@@ -277,16 +286,27 @@ export class World {
   /** To be called after each step: where followers have begun, and what was gone before they had come anywhere. */
   note(): void {
     for (const one of this.watched) {
+      this.#noteEnd(one);
       const { start, position, begun } = one.follower;
       if (!begun || (start?.after === undefined && position === undefined)) continue;
       one.base ??= parsePosition(start?.after ?? position ?? "");
-      if (one.base.epoch !== "") continue;
-      // `earliest` is whatever is held, until something of the partition has come.
+      const { epoch, low } = this.server;
+      // `earliest`, asked for by any of a channel, is whatever is held, until something of the partition has come.
       const come = parsePosition(position ?? "earliest").offsets;
-      one.gone = one.gone.map((offset, partition) =>
-        come.has(partition) ? offset : (this.server.low[partition] ?? -1),
-      );
+      const before = one.gone.get(epoch) ?? [];
+      const gone = low.map((offset, partition) => (come.has(partition) ? (before[partition] ?? -1) : offset));
+      one.gone.set(epoch, gone);
     }
+  }
+
+  /** Whoever was told that the task has ended has had all of it, once it was taken. */
+  #noteEnd(one: Watched): void {
+    if (one.isLeft || !one.follower.ended) return;
+    one.endedIn ??= this.server.epoch;
+    if (!one.follower.isTaken || one.isAsking) return;
+    const all = new Map(this.server.next.map((_, partition) => [partition, Number.MAX_SAFE_INTEGER]));
+    this.#checkWhole(one, { epoch: one.endedIn, offsets: all });
+    one.isLeft = true;
   }
 
   #channelsOf(id: string): readonly string[] {
