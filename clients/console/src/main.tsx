@@ -1,8 +1,11 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { App } from "./App";
+import { App } from "./shell/App";
+import { applyTheme, keptTheme } from "./shell/theme";
+import "./tokens.css";
 import "./style.css";
 
+applyTheme(keptTheme());
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");
 createRoot(root).render(

@@ -18,7 +18,9 @@ export function allowInlineStyles(): void {
 
   const createElement = document.createElement;
   document.createElement = ((name: string, options?: ElementCreationOptions) =>
-    name === "style" ? styleSheet(createElement) : createElement.call(document, name, options)) as typeof createElement;
+    name === "style"
+      ? styleSheet(createElement)
+      : createElement.call(document, name, options)) as typeof createElement;
 }
 
 let allowed = false;
