@@ -84,7 +84,7 @@ class Cutting:
 
     async def cut(self, kind: str) -> None:
         """Cut it so; back when the page has come back and shows more."""
-        before, tried, _ = await self._seen()
+        before, _, _ = await self._seen()
         if kind == "sockets":
             self.line.cut()
         elif kind == "in flight":
@@ -92,16 +92,22 @@ class Cutting:
         elif kind == "restart":
             await self.driven.kill_and_see_it_back("node-1")
         else:
-            await self._offline(kind, tried)
+            await self._offline(kind)
         # Behind a new connection: what is shown from here on has come over it.
         await until(lambda: self._is_past(before, 0), timeout=WITHIN, what=f"a new connection after {kind}")
         _, _, shown = await self._seen()
         more = self.chance.randrange(1, 2_000)
         await until(lambda: self._is_past(before, shown + more), timeout=WITHIN, what=f"more output after {kind}")
 
-    async def _offline(self, kind: str, tried: int) -> None:
-        await self.tab.offline(True)
+    async def _offline(self, kind: str) -> None:
+        # A page that goes offline is not told that its socket is dead: it would find that out by the silence, a minute
+        # later.
+        self.line.is_down = True
         self.line.cut()
+        await until(self._is_off, timeout=WITHIN, what="the page being told of the end of its connection")
+        await self.tab.offline(True)
+        self.line.is_down = False
+        tried = (await self._seen())[1]
         attempts = self.chance.randrange(1, 4)
 
         async def has_tried() -> bool:
@@ -112,6 +118,9 @@ class Cutting:
         await until(has_tried, timeout=WITHIN, what="attempts in vain")
         await self.tab.screenshot("sample-offline")
         await self.tab.offline(False)
+
+    async def _is_off(self) -> bool:
+        return bool(await self.tab.evaluate("document.querySelector('#line').dataset.state !== 'connected'"))
 
     async def _is_past(self, connections: int, shown: int) -> bool:
         now, _, characters = await self._seen()

@@ -14,6 +14,8 @@ class Line:
     """The node's."""
     url: str = ""
     open: set[asyncio.StreamWriter] = field(default_factory=set)
+    is_down: bool = False
+    """Whether new connections are refused."""
     _swallows: int = 0
 
     def cut(self) -> None:
@@ -27,6 +29,9 @@ class Line:
         self._swallows = size
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_down:
+            writer.transport.abort()
+            return
         self.open.add(writer)
         try:
             with suppress(OSError):
