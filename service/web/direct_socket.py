@@ -23,7 +23,7 @@ from service.domain.protocol import GOODBYES, Input
 from service.node.connection import Connection
 from service.node.node import Node
 from service.node.opening import open_conversation
-from service.web.admission import Caller, Refusal, admit
+from service.web.admission import Admitted, Caller, Refusal, admit
 from service.web.door import Door
 
 _log = logging.getLogger(__name__)
@@ -126,11 +126,12 @@ class DirectSocket(asyncio.Protocol):
         caller: Caller,
         *,
         in_turn: bool,
+        admitted: Admitted | None = None,
         read: Read | None = None,
     ) -> None:
         """Take over a transport whose hand-shake has been answered, and run the conversation.
 
-        `in_turn`: it has had its turn among others that begin.
+        `in_turn`: it has had its turn among others that begin. `admitted`, where it is known who it is.
         """
         self._transport = transport
         self._members.add(self)
@@ -144,14 +145,14 @@ class DirectSocket(asyncio.Protocol):
             if read.heard:
                 self._heard = deque(read.heard)
                 self._pause()
-        self._do(partial(self._converse, caller, in_turn=in_turn))
+        if admitted is not None:
+            self._guest = admitted.guest
+        self._do(partial(self._converse, caller, admitted, in_turn=in_turn))
 
-    async def _converse(self, caller: Caller, *, in_turn: bool) -> None:
+    async def _converse(self, caller: Caller, known: Admitted | None, *, in_turn: bool) -> None:
         """Identify, greet, and act on what has come meanwhile."""
         host = self._host
-        if host.client_of is not None:
-            caller = caller._replace(client=await host.client_of(caller.client, caller.headers))
-        admitted = await admit(caller, host.door)
+        admitted = known or await self._admit(caller)
         if isinstance(admitted, Refusal):
             self.close(*admitted)
             return
@@ -166,6 +167,12 @@ class DirectSocket(asyncio.Protocol):
         query = caller.query
         await open_conversation(connection, query.get("project_id"), query.get("after"), query.get("client_id"))
         await self._act(connection)
+
+    async def _admit(self, caller: Caller) -> Admitted | Refusal:
+        host = self._host
+        if host.client_of is not None:
+            caller = caller._replace(client=await host.client_of(caller.client, caller.headers))
+        return await admit(caller, host.door)
 
     # What the client says.
 

@@ -45,16 +45,16 @@ async def websocket(socket: WebSocket) -> None:
     # Accepted first and closed then: before that a browser would not see the code.
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    node: Node = socket.app.state.node
     door: Door = socket.app.state.door
     caller = Caller(socket.query_params, socket.headers, offered, socket.client)
-    protocol = socket.scope.get("extensions", {}).get(EXTENSION) if node.services.settings.direct_writes else None
-    if isinstance(protocol, WebSocketTransport):
-        protocol.hand_over(node, door, caller)
-        return
     admitted = await admit(caller, door)
     if isinstance(admitted, Refusal):
         await socket.close(*admitted)
+        return
+    node: Node = socket.app.state.node
+    protocol = socket.scope.get("extensions", {}).get(EXTENSION)
+    if isinstance(protocol, WebSocketTransport) and node.services.settings.direct_writes:
+        protocol.hand_over(node, door, caller, admitted)
         return
     try:
         await _carry(socket, node, admitted.identity, admitted.guest)

@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 from service.node.node import Node
-from service.web.admission import Caller
+from service.web.admission import Admitted, Caller
 from service.web.direct_socket import DirectSocket, Host, Read
 from service.web.door import Door
 
@@ -32,7 +32,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     _dropping: asyncio.TimerHandle | None = None
     _is_lost = False
 
-    def hand_over(self, node: Node, door: Door, caller: Caller) -> None:
+    def hand_over(self, node: Node, door: Door, caller: Caller, admitted: Admitted) -> None:
         """Let a conversation go on without the application, once its hand-shake has been answered."""
         heard: list[str | bytes] = []
         while not self.queue.empty():
@@ -44,12 +44,13 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         transport, self.transport = self.transport, _Gone()
         self.connections.discard(self)
         if transport.is_closing():
+            admitted.guest.leave()
             return
         if self.read_paused:
             transport.resume_reading()
         read = Read(self.conn, heard, self.frames, is_text=self.curr_msg_data_type == "text")
         socket = DirectSocket(Host(node, door, self.config.ws_max_size), self.connections, self.tasks)
-        socket.begin(transport, caller, in_turn=False, read=read)
+        socket.begin(transport, caller, in_turn=False, admitted=admitted, read=read)
 
     def data_received(self, data: bytes) -> None:
         """Take it; the answer to a hand-shake that can't be read, such as one too long, is sent and ends it."""

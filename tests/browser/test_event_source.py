@@ -100,7 +100,7 @@ async def test_event_source_misses_nothing_over_a_killed_node(driven: Driven, tm
         # One that was refused is closed for good; what the killed node had not answered came once more.
         (attempts,) = page.posted["/progress"][0]["attempts"]
         assert page.posted["/refused"][1] == "2"
-        assert int(attempts) <= 2
+        assert int(attempts) <= 5
 
 
 async def test_a_place_without_an_event_is_what_the_browser_comes_back_with(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 from tests.nodes import ADMIN, Ground, NodeProcess, new_ground, token
 
-SIGNS_IN = token("ann", role="admin", scopes=["publish", "console"], ttl=60)
+
+def signs_in() -> str:
+    """A token for codes, which ends soon."""
+    return token("ann", role="admin", scopes=["publish", "console"], ttl=60)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ async def test_the_pages_are_there(nodes: tuple[NodeProcess, NodeProcess]) -> No
 
 async def test_a_code_signs_in_once(nodes: tuple[NodeProcess, NodeProcess]) -> None:
     node = nodes[0]
-    made = await ask(node, "codes", SIGNS_IN)
+    made = await ask(node, "codes", signs_in())
     assert (made.status_code, made.headers["cache-control"]) == (200, "no-store")
     code = {"code": made.json()["code"]}
     answers = await asyncio.gather(*(ask(node, "session", body=code) for _ in range(4)))
@@ -74,7 +77,7 @@ async def test_a_code_signs_in_once(nodes: tuple[NodeProcess, NodeProcess]) -> N
 
 
 async def test_a_session_is_for_the_audience_that_its_nodes_expect(nodes: tuple[NodeProcess, NodeProcess]) -> None:
-    code = {"code": (await ask(nodes[0], "codes", SIGNS_IN)).json()["code"]}
+    code = {"code": (await ask(nodes[0], "codes", signs_in())).json()["code"]}
     session = (await ask(nodes[1], "session", body=code)).json()
     assert (await ask(nodes[1], "renew", session["token"])).status_code == 200
 

@@ -177,13 +177,16 @@ async def test_two_that_no_group_keeps_apart(
     await log.append(some(random, 1_000))
     async with asyncio.TaskGroup() as group:
         rivals = [group.create_task(rival(name, kafka, topic, database, epoch)) for name in ("a", "b")]
-        for _ in range(10):
+
+        async def have_met() -> bool:
             await log.append(some(random, 100))
+            return "another projection of rights has moved" in caplog.text
+
+        await until(have_met, timeout=60, what="one being told that the other was there before")
         await until_written(log, sql, projection=RIGHTS)
         for task in rivals:
             task.cancel()
     await check(database, epoch, await Past().read(log))
-    assert "another projection of rights has moved" in caplog.text
 
 
 @pytest.mark.parametrize("log_writer_runs", [False, True])
