@@ -141,7 +141,8 @@ async def test_a_flood_waits_for_the_sink_and_loses_nothing() -> None:
         reads = [stream.reads for stream in streams]
         await asyncio.wait([one.life], timeout=0.2)
         moved = sum(stream.reads for stream in streams) - sum(reads)
-        assert moved <= 1, f"halt {halt}: it reads on while nobody takes what it read"
+        # A pipe may give a chunk in several reads; who read on would make hundreds.
+        assert moved <= 8, f"halt {halt}: it reads on while nobody takes what it read"
         assert _bytes(told) == published
         told.room.set()
     assert (await one.life).succeeded
