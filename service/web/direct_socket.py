@@ -2,7 +2,7 @@
 
 It is driven by calls, and has a task only while it begins or a message of the client is acted on. What comes is taken
 apart by the library's protocol, which also says what closes and pings are answered with; what a client may cost is
-bounded here.
+bounded here. It is long because it is one state: what comes, what is said and the end all turn on the same few flags.
 """
 
 import asyncio

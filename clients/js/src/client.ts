@@ -1,4 +1,8 @@
-/** The client: channels whose events come once and in order, over every interruption. */
+/**
+ * The client: channels whose events come once and in order, over every interruption.
+ *
+ * Long because it is the face: one short method for each thing that a page may ask, and the wiring behind them.
+ */
 
 import { Asking, type CommandResult, commandResult } from "./asking.js";
 import { type ClientEvents, type ClientState, type HandledBy, OWN_NAMES } from "./client-events.js";
