@@ -42,16 +42,29 @@ class FairTurns:
 
     def _give(self) -> None:
         """Pass a turn on to the one who has waited longest, and put what else he waits for behind all others."""
-        if not self._waiting:
-            self._free += 1
-            return
-        who, of_one = self._waiting.popitem(last=False)
-        of_one.popleft().set_result(None)
-        if of_one:
-            self._waiting[who] = of_one
+        while self._waiting:
+            who, of_one = self._waiting.popitem(last=False)
+            given = _first_wanted(of_one)
+            if of_one:
+                self._waiting[who] = of_one
+            if given is not None:
+                given.set_result(None)
+                return
+        self._free += 1
 
     def _forget(self, who: str, given: "asyncio.Future[None]") -> None:
-        of_one = self._waiting[who]
+        of_one = self._waiting.get(who)
+        if of_one is None or given not in of_one:
+            return  # it was passed over already
         of_one.remove(given)
         if not of_one:
             del self._waiting[who]
+
+
+def _first_wanted(of_one: "deque[asyncio.Future[None]]") -> "asyncio.Future[None] | None":
+    """Take the first that is still waited for: a task that was cancelled forgets its own a step later."""
+    while of_one:
+        given = of_one.popleft()
+        if not given.done():
+            return given
+    return None

@@ -14,7 +14,7 @@ from tests.nodes import Ground, Message, NodeProcess, WireClient, new_ground, st
 from tests.up_process import lastseen
 from tests.waiting import until
 
-DEADLINE = 1.0
+DEADLINE = 3.0
 ANN, BOB, VIEWER, STRANGER = (token(user) for user in ("ann", "bob", "viewer", "stranger"))
 
 

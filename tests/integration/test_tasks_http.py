@@ -23,7 +23,7 @@ from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, started
 from tests.up_process import lastseen
 from tests.waiting import until
 
-DEADLINE = 1.5
+DEADLINE = 5.0
 ANN, BOB, VIEWER, STRANGER = (token(user) for user in ("ann", "bob", "viewer", "stranger"))
 RUNS = token("runs", scopes=["publish"])
 Nodes = tuple[NodeProcess, NodeProcess]

@@ -61,3 +61,33 @@ async def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
         end.set()
     await asyncio.gather(holds, left, given, last, return_exceptions=True)
     assert crowd.turns._free == 1
+
+
+async def test_a_turn_that_ends_as_the_next_stops_waiting_goes_to_the_one_behind() -> None:
+    crowd = Crowd(1)
+    holds, left, of_the_same, last = (crowd.come(who) for who in ["a", "b", "b", "c"])
+    await crowd.settle()
+    crowd._ends.pop(0).set()
+    left.cancel()  # in the same step: it has not run yet when the turn is given
+    await crowd.settle()
+    assert crowd.order == ["a", "b"], "the turn goes on, to the one of the same name"
+    await crowd.end_one()
+    of_the_same.cancel()
+    await crowd.end_one()
+    assert crowd.order == ["a", "b", "c"]
+    ended = await asyncio.gather(holds, left, of_the_same, last, return_exceptions=True)
+    assert [type(one) for one in ended] == [type(None), asyncio.CancelledError, type(None), type(None)]
+    assert crowd.turns._free == 1
+    assert not crowd.turns._waiting
+
+
+async def test_a_turn_is_free_again_where_all_who_wait_have_just_stopped() -> None:
+    crowd = Crowd(1)
+    tasks = [crowd.come(who) for who in ["a", "b", "c"]]
+    await crowd.settle()
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(one) for one in ended] == [asyncio.CancelledError] * 3
+    assert crowd.turns._free == 1
+    assert not crowd.turns._waiting
