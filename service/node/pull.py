@@ -103,6 +103,8 @@ class Puller:
                             return None
                         if not in_time:
                             return max(1, len(part.records)) if isinstance(part, Page) else None
+                        # The next page is read meanwhile, and others have their step.
+                        await asyncio.sleep(0)
                 # Others of the connection may hold the turn for long.
                 del page, part
 

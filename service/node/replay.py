@@ -187,6 +187,7 @@ class Replay:
                     limit = _next_limit(read.page.records) or limit
                     if is_quick() and len(read.page.records) >= part.limit > _FIRST_PAGE:
                         self._begin_next(ahead, group, held, read.page.served, limit, who, types)
+                        await asyncio.sleep(0)  # it asks before this page is delivered
                     once = [Page(read.page.records, read.page.served)]
                     del read
                     # Not held here: whoever has taken it may wait for long before it asks for the next.

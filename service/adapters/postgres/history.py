@@ -11,12 +11,13 @@ import asyncpg
 from lastseen.channels import parse_channel
 from lastseen.names import TERMINAL_TYPES
 
-from service.adapters.postgres.looking import LOOKED_AT, distinct, gone, last_seen
+from service.adapters.postgres.looking import LOOKED_AT, gone, last_seen
 from service.adapters.postgres.missing import with_missing
 from service.adapters.postgres.page_back_query import some_types_query
 from service.adapters.postgres.page_query import page_query
 from service.adapters.postgres.pages_back import read_back
 from service.adapters.postgres.pool import Connection, answering, open_pool
+from service.adapters.postgres.rows import records_of
 from service.adapters.postgres.times import read_offsets_at
 from service.domain.duplicates import Seen
 from service.ports import Coverage, HistoryPage
@@ -44,14 +45,22 @@ _COVERAGE = """
     ) h ON true
     WHERE o.projection = $2 AND o.epoch = $1
 """
+# What is in quarantine was committed with the days that it lies between or before them: there is no need to ask again.
 _DAYS = """
-    SELECT w.partition, b.bucket, b.first_offset, b.last_offset
-    FROM unnest($2::int[], $3::bigint[]) AS w(partition, after)
+    SELECT w.partition, b.bucket, b.first_offset, b.last_offset, q.is_any AS is_any_missing
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS w(partition, after, upto)
+    CROSS JOIN LATERAL (
+        SELECT EXISTS (
+            SELECT FROM quarantine
+            WHERE epoch = $1 AND partition = w.partition AND "offset" > w.after AND "offset" <= w.upto
+            AND channels IS NOT NULL
+        ) AS is_any
+    ) q
     CROSS JOIN LATERAL (
         SELECT bucket, first_offset, last_offset FROM log_bucket
         WHERE epoch = $1 AND partition = w.partition AND last_offset > w.after
         AND to_regclass('log_' || to_char(bucket, 'YYYYMMDD')) IS NOT NULL
-        ORDER BY bucket LIMIT $4
+        ORDER BY bucket LIMIT $5
     ) b
 """
 # In one statement: the log writer may move both meanwhile.
@@ -89,6 +98,8 @@ class _Slice(NamedTuple):
     first_day: date
     last_day: date
     ranges: dict[int, tuple[int, int]]
+    is_any_missing: bool
+    """Whether something in quarantine lies between where it begins and `upto`."""
 
 
 class PostgresHistory:
@@ -124,6 +135,7 @@ class PostgresHistory:
         looking = (self.looked_at, list(types)) if types else ()
         served = {partition: after.get(partition, -1) for partition in upto}
         days = 1
+        is_any_missing = False
         with answering():
             async with self._pool.acquire() as connection:
                 rows: list[asyncpg.Record] = []
@@ -142,9 +154,12 @@ class PostgresHistory:
                     )
                     cut = last_seen(rows, limit, self.looked_at) if types else _last_given(rows, limit)
                     _serve(served, slice_, cut)
+                    is_any_missing |= slice_.is_any_missing
                     # Days without a match are passed in growing strides.
                     days = min(2 * days, MOST_DAYS)
-                page = HistoryPage(distinct(rows), served)
+                page = HistoryPage(records_of(rows), served)
+                if not is_any_missing:
+                    return page
                 return await with_missing(connection, self._epoch, channels, after, page, limit)
 
     async def _next_slice(
@@ -159,7 +174,8 @@ class PostgresHistory:
         if not open_:
             return None
         reached = [served[partition] for partition in open_]
-        rows = await connection.fetch(_DAYS, self._epoch, open_, reached, days)
+        wanted = [upto[partition] for partition in open_]
+        rows = await connection.fetch(_DAYS, self._epoch, open_, reached, wanted, days)
         if not rows:
             dropped = await connection.fetchval(_WITHOUT_DAYS, self._epoch, LOG_PROJECTION, open_, reached)
             if dropped is not None:
@@ -171,11 +187,11 @@ class PostgresHistory:
                 raise gone(partition, served[partition])
         chosen = sorted({row["bucket"] for row in rows})[:days]
         ranges: dict[int, tuple[int, int]] = {}
-        for partition, bucket, _, last in rows:
+        for partition, bucket, _, last, _ in rows:
             if bucket <= chosen[-1]:
                 end = ranges.get(partition, (0, -1))[1]
                 ranges[partition] = (served[partition], min(upto[partition], max(last, end)))
-        return _Slice(chosen[0], chosen[-1], ranges)
+        return _Slice(chosen[0], chosen[-1], ranges, any(row["is_any_missing"] for row in rows))
 
     async def page_back(
         self,

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from service.adapters.postgres.pool import answering
-from service.adapters.postgres.rows import given, record_of
+from service.adapters.postgres.rows import given, records_of
 from service.domain.errors import HistoryUnavailable
 from service.domain.records import Record
 from service.ports import History
@@ -59,6 +59,6 @@ class LogRange:
             held = (await self._history.coverage()).get(partition)
             if held is None or held.first > start:
                 raise HistoryUnavailable(f"the log of partition {partition} was dropped while it was read from {start}")
-            records = [record_of(row) for row in rows]
+            records = records_of(rows)
             start = records[-1].offset + 1 if len(records) == PAGE_ROWS else stop
             yield RangePage(records, start)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import asyncpg
 from lastseen.channels import parse_channel
 
-from service.adapters.postgres.looking import distinct, gone, last_seen
+from service.adapters.postgres.looking import gone, last_seen
 from service.adapters.postgres.missing import with_missing_back
 from service.adapters.postgres.page_back_query import back_query
 from service.adapters.postgres.pool import Connection
+from service.adapters.postgres.rows import records_of
 from service.ports import HistoryPage
 
 MOST_DAYS = 64
@@ -74,7 +75,7 @@ async def read_back(
             served[partition] = lowest if cut is None else cut["offset"]
         # Days without a match are passed in growing strides.
         days = min(2 * days, MOST_DAYS)
-    return await with_missing_back(connection, epoch, channels, upto, HistoryPage(distinct(rows), served), limit)
+    return await with_missing_back(connection, epoch, channels, upto, HistoryPage(records_of(rows), served), limit)
 
 
 async def _next_slice(

@@ -1,5 +1,6 @@
 """A record as a row of `log`, and back."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -17,7 +18,7 @@ _READ: Final = (
     "payload",
 )  # fmt: skip
 READ_COLUMNS: Final = ", ".join(_READ)
-"""The columns that `record_of` needs; a query gives them as `given` says."""
+"""The columns that `records_of` needs; a query gives them as `given` says."""
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -25,7 +26,7 @@ _CACHED_CHANNEL_LISTS: Final = 65_536
 
 
 def given(row: str, payload: str | None = None) -> str:
-    """What a query selects for `record_of`, out of a `row` of READ_COLUMNS; `payload` stands for the row's own."""
+    """What a query selects for `records_of`, out of a `row` of READ_COLUMNS; `payload` stands for the row's own."""
     # The driver makes a time with its zone of a timestamp, which takes as long as all other columns together.
     made = {"appended_at": f"date_part('epoch', {row}.appended_at) AS appended_at"}
     if payload is not None:
@@ -90,16 +91,20 @@ def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
     )
 
 
-def record_of(row: asyncpg.Record) -> Record:
-    """The record of a row that begins with what `given` says."""
-    partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload, *_ = row
-    return Record(
-        partition,
-        offset,
-        round(appended_at * 1000),
-        id_,
-        type_,
-        channels_of(task, project, user, system, broadcast),
-        ttl,
-        payload.encode(),
-    )
+def records_of(rows: Sequence[asyncpg.Record]) -> list[Record]:
+    """The records of rows that begin with what `given` says, in order.
+
+    Of one that comes twice in a row, by two channels, once; none of rows without payload.
+    """
+    records: list[Record] = []
+    last_partition = last_offset = -1
+    for row in rows:
+        # In one step: of a long replay it is as much as what Postgres does for it.
+        partition, offset, appended_at, id_, type_, ttl, task, project, user, system, broadcast, payload, *_ = row
+        if payload is None or (offset == last_offset and partition == last_partition):
+            continue
+        last_partition, last_offset = partition, offset
+        channels = channels_of(task, project, user, system, broadcast)
+        at = round(appended_at * 1000)
+        records.append(Record(partition, offset, at, id_, type_, channels, ttl, payload.encode()))
+    return records
