@@ -10,8 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from consumers.reader import KAFKA_SECONDS, Reader, Start, open_member
-from consumers.runner_judge import judge_runners
 from consumers.runner_loop import run
+from consumers.running.judging import judge_runners
 from service.adapters.kafka.topic_id import check_topic, read_topic
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.epochs import Epochs
