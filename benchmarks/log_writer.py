@@ -1,7 +1,9 @@
 """Copying the log to Postgres: rows a second of the log writer's process, against a bare COPY of the same rows."""
 
 import time
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import date
 
 import asyncpg
 from lastseen.record import NewRecord
@@ -11,13 +13,20 @@ from benchmarks.measured import Row, in_turn, paired
 from benchmarks.processes import log_writer
 from benchmarks.site import Ground, Site
 from benchmarks.waiting import until
-from consumers.reader import MAX_ROWS
 from service.adapters.kafka.log import KafkaLog, open_log
+from service.adapters.postgres.copy_format import copy_bytes, place_bytes, row_bytes
 from service.adapters.postgres.days import ensure_days
-from service.adapters.postgres.pool import open_pool
-from service.adapters.postgres.rows import LOG_COLUMNS, row_of
+from service.adapters.postgres.log_store import copy_in
+from service.adapters.postgres.pool import Connection, open_pool
+from service.adapters.postgres.rows import columns_of, time_of
 from service.domain.records import Record, read_record
 
+_TRANSACTION = 2_000
+"""Rows of a limit's transaction."""
+_COLUMNS = (
+    "epoch", "partition", "offset", "bucket", "id", "type", "appended_at", "ttl",
+    "task", "project", "user", "system", "broadcast", "payload",
+)  # fmt: skip
 _COPIED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM projection_offset WHERE projection = 'log'"
 
 
@@ -36,15 +45,16 @@ async def measure(site: Site) -> list[Row]:
             async with site.ground(ground.topic) as fresh:
                 return await _copy(fresh, records)
 
-        ours, limit = await in_turn(min(site.pairs, 3), drained, copied)
+        async def sent() -> float:
+            async with site.ground(ground.topic) as fresh:
+                return await _copy_ready(fresh, records)
+
+        ours, limit, ready = await in_turn(min(site.pairs, 3), drained, copied, sent)
+    measured = f"consumers.log_writer draining {amount:,} events, from its first commit on"
+    into = f"into the same tables, {_TRANSACTION:,} a transaction"
     return [
-        Row(
-            "log_writer",
-            f"consumers.log_writer draining {amount:,} events, from its first commit on",
-            "rows/s",
-            f"bare asyncpg COPY of the same rows into the same tables, {MAX_ROWS:,} a transaction",
-            paired(ours, limit),
-        )
+        Row("log_writer", measured, "rows/s", f"bare asyncpg COPY of the same rows {into}", paired(ours, limit)),
+        Row("log_writer", measured, "rows/s", f"COPY of the same rows as ready bytes {into}", paired(ours, ready)),
     ]
 
 
@@ -83,12 +93,44 @@ async def _read(log: KafkaLog) -> list[Record]:
     return records
 
 
-async def _copy(ground: Ground, records: list[Record]) -> float:
+@asynccontextmanager
+async def _copying(ground: Ground) -> AsyncIterator[tuple[Connection, date]]:
+    """A connection to copy by, and the day to copy into."""
     async with open_pool(ground.database_url) as pool, pool.acquire() as connection:
         await ensure_days(connection)
-        bucket = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-        rows = [row_of(1, bucket, record) for record in records]
+        yield connection, await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+
+
+async def _copy(ground: Ground, records: list[Record]) -> float:
+    async with _copying(ground) as (connection, bucket):
+        rows = [_row_of(bucket, record) for record in records]
         started = time.perf_counter()
-        for at in range(0, len(rows), MAX_ROWS):
-            await connection.copy_records_to_table("log", columns=LOG_COLUMNS, records=rows[at : at + MAX_ROWS])
+        for at in range(0, len(rows), _TRANSACTION):
+            await connection.copy_records_to_table("log", columns=_COLUMNS, records=rows[at : at + _TRANSACTION])
         return len(rows) / (time.perf_counter() - started)
+
+
+async def _copy_ready(ground: Ground, records: list[Record]) -> float:
+    async with _copying(ground) as (connection, bucket):
+        placed = [(place_bytes(1, record.partition, bucket), [row_bytes(record)]) for record in records]
+        ready = [copy_bytes(placed[at : at + _TRANSACTION]) for at in range(0, len(placed), _TRANSACTION)]
+        started = time.perf_counter()
+        for data in ready:
+            await copy_in(connection, data)
+        return len(records) / (time.perf_counter() - started)
+
+
+def _row_of(bucket: date, record: Record) -> tuple[object, ...]:
+    """The row of `record`, a Python object a column, in the order of _COLUMNS."""
+    return (
+        1,
+        record.partition,
+        record.offset,
+        bucket,
+        record.id,
+        record.type,
+        time_of(record.appended_at),
+        record.ttl,
+        *columns_of(record.channels),
+        record.value.decode(),
+    )

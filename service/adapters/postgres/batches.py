@@ -1,13 +1,17 @@
 """What the log writer has read of a partition and not yet written."""
 
 import json
+import logging
 from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from service.adapters.postgres.copy_format import row_bytes
 from service.adapters.postgres.rows import time_of
 from service.domain.duplicates import Void
 from service.domain.records import RawRecord, Record
+
+logger = logging.getLogger(__name__)
 
 DETAIL_CHARACTERS = 2_000
 
@@ -49,6 +53,8 @@ class Batch:
     readable: list[Readable] = field(default_factory=list)
     voids: list[Voided] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+    """What `copy_format.row_bytes` makes of the first of `readable`; `make_rows` makes the others."""
 
     @property
     def records(self) -> int:
@@ -59,6 +65,27 @@ class Batch:
     def absent(self) -> int:
         """How many of its offsets Kafka passed without a record."""
         return self.next - self.first - self.records
+
+    def make_rows(self) -> None:
+        """Make the rows that are not made yet. A record that no row can hold goes to `quarantined`, as refused."""
+        for readable in self.readable[len(self.rows) :]:
+            try:
+                self.rows.append(row_bytes(readable.record))
+            except (OverflowError, ValueError) as error:
+                self.refuse(readable, error)
+
+    def refuse(self, readable: Readable, error: Exception) -> None:
+        """Move a record from `readable` to `quarantined`."""
+        at = self.readable.index(readable)
+        del self.readable[at], self.rows[at : at + 1]
+        record = readable.record
+        logger.error(
+            "Postgres refuses offset %d of partition %d, it goes to the quarantine: %s",
+            record.offset,
+            record.partition,
+            error,
+        )
+        self.quarantined.append(Quarantined(readable.raw, "refused", str(error), record.channels, record))
 
 
 VOID_COLUMNS = ("epoch", "partition", "offset", "id", "why", "ended_task")

@@ -1,8 +1,9 @@
 """The log writer's side of the Postgres log: a batch and how far it reaches, in one transaction or not at all."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import asyncpg
 
@@ -10,30 +11,33 @@ from service.adapters.postgres.batches import (
     QUARANTINE_COLUMNS,
     VOID_COLUMNS,
     Batch,
-    Quarantined,
     Readable,
     quarantine_row,
     void_row,
 )
+from service.adapters.postgres.copy_format import COPY_COLUMNS, copy_bytes, place_bytes
 from service.adapters.postgres.days import ensure_days
 from service.adapters.postgres.fence import ADVANCE, check_moved, free_fence, next_offsets
 from service.adapters.postgres.history import LOG_PROJECTION
 from service.adapters.postgres.pool import Connection, answering
-from service.adapters.postgres.rows import LOG_COLUMNS, row_of
 
 logger = logging.getLogger(__name__)
 
-_FENCE = f"""{ADVANCE}, greatest(
-        (now() AT TIME ZONE 'UTC')::date,
-        (SELECT max(bucket) FROM log_bucket WHERE epoch = $2 AND partition = o.partition)
-    ) AS bucket
+# Also extends what the days cover.
+_FENCE = f"""
+    WITH moved AS (
+        {ADVANCE}, greatest(
+            (now() AT TIME ZONE 'UTC')::date,
+            (SELECT max(bucket) FROM log_bucket WHERE epoch = $2 AND partition = o.partition)
+        ) AS bucket
+    ), covered AS (
+        INSERT INTO log_bucket (epoch, partition, bucket, first_offset, last_offset)
+        SELECT $2, m.partition, m.bucket, b.first, b.next - 1
+        FROM moved m JOIN unnest($3::int[], $4::bigint[], $5::bigint[]) AS b(partition, first, next) USING (partition)
+        ON CONFLICT (epoch, partition, bucket) DO UPDATE SET last_offset = excluded.last_offset
+    )
+    SELECT partition, bucket FROM moved
 """  # noqa: S608
-_COVER = """
-    INSERT INTO log_bucket (epoch, partition, bucket, first_offset, last_offset)
-    SELECT $1, b.partition, b.bucket, b.first, b.next - 1
-    FROM unnest($2::int[], $3::date[], $4::bigint[], $5::bigint[]) AS b(partition, bucket, first, next)
-    ON CONFLICT (epoch, partition, bucket) DO UPDATE SET last_offset = excluded.last_offset
-"""
 # Only what is written to yet: a day that was dropped must not come back, empty, as if it held something.
 _LATEST_DAYS = """
     SELECT DISTINCT max(bucket) AS bucket FROM log_bucket WHERE epoch = $1
@@ -119,18 +123,22 @@ class LogStore:
             await self._quarantine_refused(connection, batch)
 
     async def _write(self, connection: Connection, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            batch.make_rows()
         async with connection.transaction():
             buckets = await self._advance(connection, batches, absent=[batch.absent for batch in batches])
-            rows = [
-                row_of(self._epoch, buckets[batch.partition], readable.record)
-                for batch in batches
-                for readable in batch.readable
-            ]
-            await _copy(connection, "log", LOG_COLUMNS, rows)
+            rows = [(batch.partition, buckets[batch.partition], batch.rows) for batch in batches if batch.rows]
+            if rows:
+                await self._copy_rows(connection, rows)
             voids = [void_row(self._epoch, entry) for batch in batches for entry in batch.voids]
             await _copy(connection, "void", VOID_COLUMNS, voids)
             refused = [quarantine_row(self._epoch, entry) for batch in batches for entry in batch.quarantined]
             await _copy(connection, "quarantine", QUARANTINE_COLUMNS, refused)
+
+    async def _copy_rows(self, connection: Connection, placed: Iterable[tuple[int, date, Sequence[bytes]]]) -> None:
+        """Copy rows into the log: for each partition its number, its bucket and its rows."""
+        data = copy_bytes((place_bytes(self._epoch, partition, bucket), rows) for partition, bucket, rows in placed)
+        await copy_in(connection, data)
 
     async def _advance(
         self, connection: Connection, batches: Sequence[Batch], absent: Sequence[int]
@@ -142,8 +150,6 @@ class LogStore:
         moved = await connection.fetch(_FENCE, LOG_PROJECTION, self._epoch, partitions, firsts, nexts, list(absent))
         buckets: dict[int, date] = {row["partition"]: row["bucket"] for row in moved}
         check_moved("log writer", batches, buckets)
-        days = [buckets[partition] for partition in partitions]
-        await connection.execute(_COVER, self._epoch, partitions, days, firsts, nexts)
         return buckets
 
     async def _quarantine_refused(self, connection: Connection, batch: Batch) -> None:
@@ -152,30 +158,20 @@ class LogStore:
         await transaction.start()
         try:
             bucket = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-            refused = await self._refused(connection, bucket, batch.readable)
+            refused = await self._refused(connection, (batch.partition, bucket), batch.readable, batch.rows)
         finally:
             await transaction.rollback()
         for readable, error in refused:
-            record = readable.record
-            logger.error(
-                "Postgres refuses offset %d of partition %d, it goes to the quarantine: %s",
-                record.offset,
-                record.partition,
-                error,
-            )
-            batch.quarantined.append(Quarantined(readable.raw, "refused", str(error), record.channels, record))
-        gone = {readable.record.offset for readable, _ in refused}
-        batch.readable = [readable for readable in batch.readable if readable.record.offset not in gone]
+            batch.refuse(readable, error)
 
     async def _refused(
-        self, connection: Connection, bucket: date, readables: Sequence[Readable]
+        self, connection: Connection, place: tuple[int, date], readables: Sequence[Readable], rows: Sequence[bytes]
     ) -> list[tuple[Readable, Exception]]:
         if not readables:
             return []
         try:
             async with connection.transaction():
-                rows = [row_of(self._epoch, bucket, readable.record) for readable in readables]
-                await _copy(connection, "log", LOG_COLUMNS, rows)
+                await self._copy_rows(connection, [(*place, rows)])
         except _REFUSALS as error:
             if len(readables) == 1:
                 return [(readables[0], error)]
@@ -183,11 +179,18 @@ class LogStore:
             return []
         half = len(readables) // 2
         return [
-            *await self._refused(connection, bucket, readables[:half]),
-            *await self._refused(connection, bucket, readables[half:]),
+            *await self._refused(connection, place, readables[:half], rows[:half]),
+            *await self._refused(connection, place, readables[half:], rows[half:]),
         ]
 
 
 async def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
     if rows:
         await connection.copy_records_to_table(table, columns=list(columns), records=rows)
+
+
+async def copy_in(connection: Connection, data: bytes) -> None:
+    """Copy what `copy_format.copy_bytes` made into the log."""
+    # A view, as the driver takes bytes for the name of a file; its stubs know of no buffers.
+    source: Any = memoryview(data)
+    await connection.copy_to_table("log", columns=COPY_COLUMNS, format="binary", source=source)

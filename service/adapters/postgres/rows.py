@@ -1,7 +1,7 @@
-"""A record as a row of `log`, and back."""
+"""The columns of a row of `log`, and the record that it is."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -9,10 +9,6 @@ import asyncpg
 
 from service.domain.records import Record
 
-LOG_COLUMNS: Final = (
-    "epoch", "partition", "offset", "bucket", "id", "type", "appended_at", "ttl",
-    "task", "project", "user", "system", "broadcast", "payload",
-)  # fmt: skip
 _READ: Final = (
     "partition", '"offset"', "appended_at", "id", "type", "ttl", "task", "project", '"user"', "system", "broadcast",
     "payload",
@@ -73,22 +69,6 @@ def time_of(ms: int) -> datetime:
 def ms_of(time: datetime) -> int:
     """A time of Postgres in ms since 1970."""
     return (time - _1970) // _MS
-
-
-def row_of(epoch: int, bucket: date, record: Record) -> tuple[object, ...]:
-    """The row of `record`, in the order of LOG_COLUMNS."""
-    return (
-        epoch,
-        record.partition,
-        record.offset,
-        bucket,
-        record.id,
-        record.type,
-        time_of(record.appended_at),
-        record.ttl,
-        *columns_of(record.channels),
-        record.value.decode(),
-    )
 
 
 def records_of(rows: Sequence[asyncpg.Record]) -> list[Record]:
