@@ -39,27 +39,28 @@ class LookBack:
 
     def __init__(self, size: int = LOOK_BACK) -> None:
         self._size = size
-        self._entries: deque[Seen] = deque()
+        # As `Seen`, in plain tuples: this is done for every record, by every reader.
+        self._entries: deque[tuple[int, str, str | None]] = deque()
         self._last: dict[str, int] = {}
         self._first: dict[str, int] = {}
-        self._ended: dict[str, int] = {}
+        self._ended: dict[str | None, int] = {}
 
     def judge(self, record: Record) -> Void | None:
         """Whether `record` is void, and remember it. Its offset must exceed all remembered ones."""
-        self._forget(record.offset - self._size)
-        task = record.task
+        offset, id_ = record.offset, record.id
+        self._forget(offset - self._size)
         verdict = None
-        if record.id in self._last:
+        if id_ in self._last:
             verdict = Void.DUPLICATE
-        elif task is not None and task in self._ended:
+        elif self._ended and record.task in self._ended:
             verdict = Void.FENCED
-        self._remember(Seen(record.offset, record.id, record.ended_task))
+        self._remember(offset, id_, record.ended_task)
         return verdict
 
     def load(self, entry: Seen) -> None:
         """Remember a record judged earlier. Its offset must exceed all remembered ones."""
         self._forget(entry.offset - self._size)
-        self._remember(entry)
+        self._remember(*entry)
 
     def first_of(self, id_: str, at: int) -> int | None:
         """The first known offset of this id, if a record appended at `at` would be its duplicate."""
@@ -68,20 +69,21 @@ class LookBack:
             return None
         return self._first.get(id_, last)
 
-    def _remember(self, entry: Seen) -> None:
-        self._entries.append(entry)
-        if entry.id in self._last:
-            self._first.setdefault(entry.id, self._last[entry.id])
-        self._last[entry.id] = entry.offset
-        if entry.ended_task is not None:
-            self._ended[entry.ended_task] = entry.offset
+    def _remember(self, offset: int, id_: str, ended_task: str | None) -> None:
+        self._entries.append((offset, id_, ended_task))
+        last = self._last
+        if id_ in last:
+            self._first.setdefault(id_, last[id_])
+        last[id_] = offset
+        if ended_task is not None:
+            self._ended[ended_task] = offset
 
     def _forget(self, below: int) -> None:
         entries = self._entries
-        while entries and entries[0].offset < below:
-            old = entries.popleft()
-            if self._last.get(old.id) == old.offset:
-                del self._last[old.id]
-                self._first.pop(old.id, None)
-            if old.ended_task is not None and self._ended.get(old.ended_task) == old.offset:
-                del self._ended[old.ended_task]
+        while entries and entries[0][0] < below:
+            offset, id_, ended_task = entries.popleft()
+            if self._last.get(id_) == offset:
+                del self._last[id_]
+                self._first.pop(id_, None)
+            if ended_task is not None and self._ended.get(ended_task) == offset:
+                del self._ended[ended_task]

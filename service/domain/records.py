@@ -127,8 +127,8 @@ def _read_ours(raw: RawRecord, headers: Mapping[str, bytes | None]) -> Record:
         id_ = _id(headers[HEADER_ID])
         type_ = _type(headers[HEADER_TYPE])
         channels = _channels(headers[HEADER_CHANNELS])
-        ttl = _ttl(headers.get(HEADER_TTL))
-        exclude = _exclude(headers.get(HEADER_EXCLUDE))
+        ttl = _ttl(headers[HEADER_TTL]) if HEADER_TTL in headers else None
+        exclude = _exclude(headers[HEADER_EXCLUDE]) if HEADER_EXCLUDE in headers else None
     except KeyError as error:
         raise Unreadable("header", f"the header {error} is missing") from error
     except ValueError as error:
