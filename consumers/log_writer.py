@@ -33,7 +33,7 @@ async def write_log(settings: Settings) -> None:
     if info is None:
         raise LogUnavailable(f"Kafka at {settings.kafka} has no topic {settings.topic}")
     url = settings.database_url.get_secret_value()
-    async with open_pool(url, size=2, settings=FENCED_SESSION) as pool:
+    async with open_pool(url, size=2, settings=FENCED_SESSION, keeps_state=False) as pool:
         epochs = Epochs(pool)
         epoch = await epochs.current(info.id, info.partitions)
         sink = LogSink(LogStore(pool, epoch.number), PostgresHistory(pool, epoch.number), settings.look_back)
@@ -72,6 +72,9 @@ class LogSink:
         for seen in await self._history.look_back(partition, max(0, next_ - self._look_back), next_):
             look_back.load(seen)
         return Start(next_, look_back, next_)
+
+    def prepare(self, batch: Batch) -> None:
+        batch.make_rows()
 
     async def write(self, batches: Sequence[Batch]) -> None:
         await self._store.write(batches)

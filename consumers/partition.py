@@ -30,24 +30,26 @@ class Partition:
 
     def add(self, raw: RawRecord) -> None:
         """Take the next record. It must lie at or above `reading`."""
-        if raw.offset < self.reading:
-            raise ValueError(f"offset {raw.offset} comes after {self.reading} was due")
-        self.reading = raw.offset + 1
-        is_before = raw.offset < self.batch.next
-        self.batch.next = max(self.batch.next, self.reading)
+        batch, offset = self.batch, raw.offset
+        if offset < self.reading:
+            raise ValueError(f"offset {offset} comes after {self.reading} was due")
+        self.reading = offset + 1
+        is_before = offset < batch.next
+        if not is_before:
+            batch.next = offset + 1
         try:
             record = read_record(raw)
         except Unreadable as error:
             if not is_before:
-                self.batch.quarantined.append(Quarantined(raw, error.reason, str(error), error.channels))
+                batch.quarantined.append(Quarantined(raw, error.reason, str(error), error.channels))
             return
         why = self.look_back.judge(record)
         if is_before:
             return
         if why is None:
-            self.batch.readable.append(Readable(record, raw))
+            batch.readable.append(Readable(record, raw))
         else:
-            self.batch.voids.append(Voided(record, why))
+            batch.voids.append(Voided(record, why))
 
     def pass_to(self, next_: int) -> None:
         """Note that no record lies below `next_` any more."""

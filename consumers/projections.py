@@ -86,6 +86,9 @@ class RightsSink:
             next_ = await self._catch_up(partition, next_, held.first)
         return await self._start(partition, next_, held)
 
+    def prepare(self, batch: Batch) -> None:
+        """Nothing is to be done."""
+
     async def write(self, batches: Sequence[Batch]) -> None:
         """As `Sink.write`. Void and unreadable records count for no right: the log writer keeps them aside."""
         await self._store.write(

@@ -25,10 +25,15 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 2_000
+MAX_ROWS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 LINGER_SECONDS = 0.025
+POLL_RECORDS = 500
+STEP_RECORDS = 100
+"""So many records are taken in one step of the event loop: in the next one the writing gets on."""
 IDLE_POLL_SECONDS = 0.25
+BUSY_POLL_SECONDS = 0.005
+"""How long records are waited for at once while the batch before them is being written."""
 CHECK_SECONDS = 5.0
 KAFKA_SECONDS = 10.0
 STOP_SECONDS = 3.0
@@ -56,6 +61,10 @@ class Sink(Protocol):
 
     async def begin(self, partition: int, next_: int, held: Bounds) -> Start:
         """Where to go on from `next_`, at most the end of what Kafka holds. Raises Fenced."""
+        ...
+
+    def prepare(self, batch: Batch) -> None:
+        """Do with what has come to a batch what needs no server: the batch before it is being written meanwhile."""
         ...
 
     async def write(self, batches: Sequence[Batch]) -> None:
@@ -190,11 +199,13 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         logger.info("writing partitions %s", ", ".join(f"{p} from {found[p].next}" for p in new))
 
     async def _round(self) -> None:
-        """Gather records until there are enough or LINGER_SECONDS have passed, and write them."""
+        """Gather records and write them: when there are enough, or LINGER_SECONDS after the first and not before the
+        batch before them is written.
+        """
         loop = asyncio.get_running_loop()
         deadline: float | None = None
-        while deadline is None or loop.time() < deadline:
-            wait = IDLE_POLL_SECONDS if deadline is None else max(deadline - loop.time(), 0.001)
+        while deadline is None or loop.time() < deadline or (self._writing is not None and not self._writing.done()):
+            wait = IDLE_POLL_SECONDS if deadline is None else max(deadline - loop.time(), BUSY_POLL_SECONDS)
             held = self._partitions
             found = await self._poll(wait)
             if self._partitions is not held:
@@ -214,7 +225,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         with answering("Kafka"):
             try:
                 found: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
-                    timeout_ms=int(seconds * 1000)
+                    timeout_ms=int(seconds * 1000), max_records=POLL_RECORDS
                 )
             except NoOffsetForPartitionError:
                 # It was asked for between being dealt a partition and being told of it.
@@ -224,24 +235,32 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _take(
         self, held: dict[int, Partition], partition: Partition, records: Sequence[ConsumerRecord], end: int
     ) -> None:
-        for record in records:
+        for taken, record in enumerate(records, 1):
             partition.add(record)
-            self._bytes += len(record.value or b"")
             self._rows += 1
+            self._bytes += len(record.value or b"")
             if self._rows >= MAX_ROWS or self._bytes >= MAX_BYTES:
                 await self._write(held)
-                if self._partitions is not held:
-                    return
+            elif taken % STEP_RECORDS == 0:
+                self._sink.prepare(partition.batch)
+                await asyncio.sleep(0)
+            else:
+                continue
+            if self._partitions is not held:
+                return
+        if records:
+            self._sink.prepare(partition.batch)
         partition.pass_to(end)
 
     async def _write(self, held: dict[int, Partition]) -> None:
         """Begin to write what is held, once the batch before it is written."""
         self._rows = self._bytes = 0
+        batches = [partition.take_batch() for partition in held.values() if partition.has_moved]
+        for batch in batches:
+            self._sink.prepare(batch)
         await self._written()
-        if self._partitions is held:
-            batches = [partition.take_batch() for partition in held.values() if partition.has_moved]
-            if batches:
-                self._writing = asyncio.create_task(self._sink.write(batches))
+        if batches and self._partitions is held:
+            self._writing = asyncio.create_task(self._sink.write(batches))
 
     async def _written(self) -> None:
         """Wait until nothing is being written. Raises what the writing raised."""
