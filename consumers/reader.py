@@ -10,18 +10,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Protocol, Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError
 
 from consumers.partition import Partition
+from service.adapters.kafka import plain_records
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.readers import check_start, read_bounds
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.fence import Fenced
 from service.domain.duplicates import LookBack
 from service.domain.errors import OffsetsGone
+from service.domain.records import RawRecord
 from service.ports import Bounds
 from service.settings import Settings
+
+plain_records.install()
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +91,7 @@ async def open_member(settings: Settings, name: str) -> AsyncIterator[AIOKafkaCo
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",
+        value_deserializer=plain_records.AS_IT_IS,
         request_timeout_ms=int(KAFKA_SECONDS * 1000),
         session_timeout_ms=SESSION_MS,
         heartbeat_interval_ms=SESSION_MS // 4,
@@ -221,10 +226,10 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             deadline = deadline or loop.time() + LINGER_SECONDS
         await self._write(self._partitions)
 
-    async def _poll(self, seconds: float) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _poll(self, seconds: float) -> dict[TopicPartition, list[RawRecord]]:
         with answering("Kafka"):
             try:
-                found: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
+                found: dict[TopicPartition, list[RawRecord]] = await self._consumer.getmany(
                     timeout_ms=int(seconds * 1000), max_records=POLL_RECORDS
                 )
             except NoOffsetForPartitionError:
@@ -233,7 +238,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         return found
 
     async def _take(
-        self, held: dict[int, Partition], partition: Partition, records: Sequence[ConsumerRecord], end: int
+        self, held: dict[int, Partition], partition: Partition, records: Sequence[RawRecord], end: int
     ) -> None:
         for taken, record in enumerate(records, 1):
             partition.add(record)
