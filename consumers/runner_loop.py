@@ -1,6 +1,7 @@
 """The one loop that every consumer runs in: it starts the work, starts it again, and stops it on a signal."""
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -16,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
+GARBAGE_THRESHOLDS = (50_000, 20, 100)
+"""A record that is read makes some ten objects, which are let go of once it is written: at Python's own 700 new ones
+between two looks for garbage, looking takes as long as reading."""
 WENT_WELL_SECONDS = 10.0
 """Work that ran this long begins with the shortest wait again."""
 
@@ -35,6 +39,9 @@ def run(name: str, *works: Callable[[Settings], Awaitable[None]]) -> None:
         settings = read_settings()
     except LastseenError as error:
         sys.exit(f"{name}: {error}")
+    # What is imported lasts.
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(until_signal(name, lambda: work_side_by_side(name, [partial(work, settings) for work in works])))
 
