@@ -162,6 +162,32 @@ async def test_alembic_itself_upgrades_at_the_root_and_goes_back(empty: str, dat
     assert await _catalog(empty) == await _catalog(database)
 
 
+# As `docs/operations.md` has it.
+_TASK_STATE = """
+    'task_cancelled', 'task_completed', 'task_confirmation_required', 'task_failed', 'task_paused',
+    'task_progress_update', 'task_resumed', 'task_screen', 'task_started', 'task_status_change', 'task_timeout'
+"""
+_MADE_BEFORE = f"""
+    CREATE INDEX CONCURRENTLY %s ON %s (task, epoch, partition, "offset")
+    WHERE task IS NOT NULL AND type IN ({_TASK_STATE})
+"""
+
+
+async def test_an_index_that_a_day_has_already_is_taken_over(empty: str) -> None:
+    done = await asyncio.to_thread(_alembic, "upgrade", "0003", url=empty)
+    assert done.returncode == 0, done.stderr
+    async with open_pool(empty) as pool, pool.acquire() as connection:
+        await ensure_days(connection)
+        days = [row[0] for row in await connection.fetch("SELECT relid FROM pg_partition_tree('log') WHERE isleaf")]
+        for number, day in enumerate(days):
+            await connection.execute(_MADE_BEFORE % (f"made_{number}", day))
+        await asyncio.to_thread(upgrade, empty)
+        taken = await connection.fetch(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'log_task_state'::regclass ORDER BY 1"
+        )
+    assert [row[0] for row in taken] == [f"made_{number}" for number in range(len(days))]
+
+
 async def test_alembic_without_an_address_says_what_is_missing() -> None:
     done = await asyncio.to_thread(_alembic, "upgrade", "head", url=None)
     assert done.returncode != 0
