@@ -144,7 +144,8 @@ def _channels_told(header: bytes | None) -> tuple[str, ...]:
 
 
 def _check_text(value: bytes) -> None:
-    if b"\0" in value:
+    # The number: of bytes Python first makes an error, that they are none.
+    if 0 in value:
         raise Unreadable("nul", "the value holds a NUL byte")
     if not value.isascii():
         try:
