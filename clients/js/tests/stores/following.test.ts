@@ -1,9 +1,9 @@
 /** Stores over a client whose other end is the test; no React. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type ChannelState, ChannelStore } from "../../react/stores/channel.js";
-import { storesOf } from "../../react/stores/stores.js";
 import type { Message } from "../../src/notices.js";
+import { type ChannelState, ChannelStore } from "../../stores/channel.js";
+import { storesOf } from "../../stores/stores.js";
 import { type Connected, connected, greeting, HEAD } from "../connected.js";
 import { settled } from "../fake-clock.js";
 import type { FakeSocket } from "../fake-socket.js";

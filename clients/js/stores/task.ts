@@ -1,8 +1,8 @@
 /** A task, as its channel tells of it: what it does, and its output. */
 
-import type { WebSocketClient } from "../../src/client.js";
-import type { LastseenEvent } from "../../src/events.js";
-import type { StartOptions } from "../../src/follower.js";
+import type { WebSocketClient } from "../src/client.js";
+import type { LastseenEvent } from "../src/events.js";
+import type { StartOptions } from "../src/follower.js";
 import { FollowingStore, type FollowState, NOT_FOLLOWED } from "./following.js";
 import { Newest } from "./newest.js";
 import { OutputCollector, TaskOutput } from "./output.js";

@@ -1,9 +1,9 @@
 /** Following a channel for as long as somebody listens, and going on from there when somebody does again. */
 
-import type { WebSocketClient } from "../../src/client.js";
-import type { LastseenError } from "../../src/errors.js";
-import type { LastseenEvent } from "../../src/events.js";
-import type { ChannelSubscription, Gap, StartOptions } from "../../src/follower.js";
+import type { WebSocketClient } from "../src/client.js";
+import type { LastseenError } from "../src/errors.js";
+import type { LastseenEvent } from "../src/events.js";
+import type { ChannelSubscription, Gap, StartOptions } from "../src/follower.js";
 import { Store } from "./store.js";
 
 const MAX_GAPS = 100;
