@@ -1,0 +1,29 @@
+import type { Acting } from "./useActing";
+
+interface QuestionProps {
+  /** The `data` of a `task_confirmation_required`. */
+  readonly asked: Readonly<Record<string, unknown>>;
+  readonly acting: Acting;
+}
+
+/** What a task asks before it goes on. */
+export function Question({ asked, acting }: QuestionProps) {
+  const { confirmation_id: id, question, tool, description, input } = asked;
+  return (
+    <section className="question" role="alert">
+      <p>
+        <strong>{String(question ?? tool ?? "The task asks whether it may go on.")}</strong>
+      </p>
+      {typeof description === "string" && description !== question && <p>{description}</p>}
+      {input !== undefined && <pre>{JSON.stringify(input, null, 2)}</pre>}
+      <p className="buttons">
+        <button type="button" className="primary" onClick={() => acting.confirm(String(id), true)}>
+          Allow
+        </button>
+        <button type="button" onClick={() => acting.confirm(String(id), false)}>
+          Deny
+        </button>
+      </p>
+    </section>
+  );
+}

@@ -1,0 +1,47 @@
+import type { CommandResult } from "@lastseen/client";
+import { useMemo, useState } from "react";
+import { outcomeOf } from "../parts/sentences";
+import { useService } from "../shell/service";
+
+/** What can be done with a task. */
+export interface Acting {
+  /** What became of what was done last, in words. */
+  readonly said: string;
+  readonly input: (text: string) => void;
+  /** The same of what is typed into its terminal, which shows by itself what becomes of it. */
+  readonly type: (text: string) => void;
+  readonly pause: () => void;
+  readonly resume: () => void;
+  readonly cancel: () => void;
+  readonly confirm: (confirmationId: string, approved: boolean) => void;
+}
+
+export function useActing(id: string): Acting {
+  const { client } = useService();
+  const [said, setSaid] = useState("");
+  const does = useMemo(() => {
+    const act = (command: string, asked: Promise<CommandResult>): void => {
+      setSaid(`${command} …`);
+      asked.then(
+        ({ state, reason }) => setSaid(outcomeOf({ command, state, reason })),
+        (error: Error) => setSaid(error.message),
+      );
+    };
+    return {
+      input: (text: string) => act("input", client.sendTaskInput(id, text)),
+      type: (text: string) => {
+        client.sendTaskInput(id, text).then(
+          ({ success, state, reason }) =>
+            setSaid(success ? "" : outcomeOf({ command: "input", state, reason })),
+          (error: Error) => setSaid(error.message),
+        );
+      },
+      pause: () => act("pause", client.pauseTask(id)),
+      resume: () => act("resume", client.resumeTask(id)),
+      cancel: () => act("cancel", client.cancelTask(id)),
+      confirm: (confirmationId: string, approved: boolean) =>
+        act("confirm", client.confirmTask(id, confirmationId, approved)),
+    };
+  }, [client, id]);
+  return { said, ...does };
+}
