@@ -1,3 +1,4 @@
+import { counted } from "../parts/counted";
 import { shortTime } from "../parts/time";
 import type { RunnerSaid } from "./answer";
 import { type NodeSaid, nodeRows } from "./nodes";
@@ -11,9 +12,9 @@ export function Nodes({ nodes, now }: { readonly nodes: readonly NodeSaid[]; rea
           <p>
             <b>{one.node}</b>{" "}
             {one.answering ? (
-              <span className="state completed">answers</span>
+              <span className="lag none">answers</span>
             ) : (
-              <span className="state waiting">
+              <span className="lag some">
                 does not answer
                 {one.lease_until && `; it counts as gone from ${shortTime(one.lease_until, now)} on`}
               </span>
@@ -57,8 +58,4 @@ export function Runners({
       ))}
     </ul>
   );
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

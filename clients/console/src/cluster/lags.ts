@@ -1,5 +1,7 @@
 /** How far behind the log somebody is, in words. */
 
+import { counted } from "../parts/counted";
+
 /** Events that are on their way anyway, while many are appended. */
 const USUAL = 1000;
 
@@ -14,6 +16,5 @@ export function lagOf(lag: number | null | undefined, before?: number | null): L
   if (lag === 0) return { kind: "none", text: "does not lag" };
   const trend =
     before == null ? "" : lag > before ? ", and it grows" : lag < before ? ", and catches up" : "";
-  const count = lag === 1 ? "1 event" : `${lag.toLocaleString("en")} events`;
-  return { kind: lag > USUAL ? "much" : "some", text: `lags by ${count}${trend}` };
+  return { kind: lag > USUAL ? "much" : "some", text: `lags by ${counted(lag, "event")}${trend}` };
 }

@@ -6,6 +6,7 @@ import { Plot } from "../cluster/Plot";
 import { rate } from "../cluster/rates";
 import { Trouble } from "../parts/Trouble";
 import { usePolled } from "../shell/service";
+import "../cluster/cluster.css";
 
 const EVERY_MS = 2000;
 /** Answers that plots are made of: two minutes. */

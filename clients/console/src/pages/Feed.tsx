@@ -67,7 +67,8 @@ export function Feed() {
         </p>
       )}
       <Trouble error={error} />
-      {shown.length === 0 && (
+      {channels === undefined && <p role="status">Loading …</p>}
+      {channels !== undefined && shown.length === 0 && (
         <p className="empty">
           {events.length > 0 ? (
             "Nothing of the last events fits."

@@ -9,6 +9,7 @@ import { Trouble } from "../parts/Trouble";
 import { fullTime, shortTime } from "../parts/time";
 import { go, useAddress } from "../shell/route";
 import { usePolled } from "../shell/service";
+import "../history/history.css";
 
 const PER_PAGE = 50;
 const DAY = 86_400_000;
@@ -118,6 +119,7 @@ function Moment({ at, now, first, onChoose }: MomentProps) {
   }, [slid]);
   const time = slid ?? (at === null ? now : Date.parse(at));
   const found = when(said, now);
+  const [oldest, newest] = [Math.min(first, time), Math.max(now, time)];
   return (
     <section className="moment" aria-label="Time">
       <form
@@ -163,9 +165,9 @@ function Moment({ at, now, first, onChoose }: MomentProps) {
           type="range"
           aria-label="Time"
           aria-valuetext={fullTime(time)}
-          min={Math.min(first, time)}
-          max={Math.max(now, time)}
-          step={1000}
+          min={oldest}
+          max={newest}
+          step={Math.min(60_000, Math.max(1, Math.floor((newest - oldest) / 1000)))}
           value={time}
           onChange={(event) => setSlid(Number(event.target.value))}
         />

@@ -1,4 +1,4 @@
-import type { TaskState } from "@lastseen/client/http";
+import type { HistoryPage, TaskState } from "@lastseen/client/http";
 import { hasEnded, storesOf } from "@lastseen/client/stores";
 import { lazy, Suspense, useEffect, useMemo, useState, useSyncExternalStore } from "react";
 import { Link } from "../parts/Link";
@@ -6,7 +6,7 @@ import { endingOf } from "../parts/sentences";
 import { Trouble } from "../parts/Trouble";
 import { shortTime } from "../parts/time";
 import { historyPath, projectPath } from "../shell/route";
-import { useService } from "../shell/service";
+import { usePolled, useService } from "../shell/service";
 import { Actions, InputLine } from "./Acting";
 import { begunOf, isShort, startOf } from "./follow";
 import { Output } from "./Output";
@@ -14,8 +14,11 @@ import { Question } from "./Question";
 import { Receipts } from "./Receipts";
 import { Reading } from "./reading";
 import { useActing } from "./useActing";
+import "./task.css";
 
 const Terminal = lazy(() => import("./Terminal"));
+
+const ONCE = 86_400_000;
 
 interface FollowedProps {
   readonly id: string;
@@ -43,7 +46,14 @@ export function Followed({ id, asked }: FollowedProps) {
     if (hasHole && screen) setFromStart(false);
   }, [hasHole, screen]);
   const isOver = hasEnded(view);
-  const { command, size } = begunOf(events);
+  // Behind the screen its first event does not come again.
+  const { value: start } = usePolled<HistoryPage>(
+    fromStart
+      ? null
+      : `events?channel=${encodeURIComponent(`task:${id}`)}&type=task_started&after=earliest&limit=1`,
+    ONCE,
+  );
+  const { command, size } = begunOf([...(start?.events ?? []), ...events]);
   const percent = view.progress?.percent;
   const ending = endingOf(view.result ?? null);
   return (
@@ -54,7 +64,7 @@ export function Followed({ id, asked }: FollowedProps) {
         <Actions acting={acting} status={view.status} isOver={isOver} />
       </header>
       <p className="facts soft">
-        {command && <code>{command}</code>}
+        {command && <code title={command}>{command}</code>}
         {asked.project_id && <Link to={projectPath(asked.project_id)}>{asked.project_id}</Link>}
         <span>
           {asked.user_id && `by ${asked.user_id}`}

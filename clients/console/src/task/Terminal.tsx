@@ -104,7 +104,7 @@ export default function Terminal({ store, screen, size, isOver, onInput }: Termi
   useEffect(() => {
     if (shown.current) shown.current.options.disableStdin = isOver;
   }, [isOver]);
-  return <div className="terminal" ref={box} />;
+  return <div className="tty" ref={box} />;
 }
 
 function resize(terminal: Xterm, within: HTMLElement, { columns, rows }: Size): void {
