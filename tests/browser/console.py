@@ -87,6 +87,15 @@ async def shown_lines(tab: Tab) -> list[str]:
     return lines
 
 
+async def press(tab: Tab, *keys: str) -> None:
+    """Press and release keys, as somebody at a keyboard does."""
+    for key in keys:
+        code = {"Enter": 13, "Escape": 27, "Tab": 9}.get(key, 0)
+        text = "\r" if key == "Enter" else key if len(key) == 1 else ""
+        await tab.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, windowsVirtualKeyCode=code)
+        await tab.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+
 async def typed(tab: Tab, text: str) -> None:
     """Type a line into the task's input."""
     await tab.type("form.line input", text)

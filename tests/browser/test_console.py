@@ -68,7 +68,7 @@ async def test_who_has_the_link_follows_answers_and_looks_back(driven: Driven, t
     await until(lambda: tab.evaluate("!document.body.innerText.includes('Reconnecting')"), what="being back")
     await typed(tab, "again")
     await shows(tab, "got again", "[role=log]")
-    await tab.evaluate("document.querySelector('[role=log]').style.height = '2000px'")
+    await tab.evaluate("document.querySelector('[role=log]').style.flex = '0 0 2000px'")
 
     async def has_all() -> bool:
         wanted = [*(f"line {number}" for number in range(40)), "name?", "got Ann", "got again"]
@@ -113,6 +113,7 @@ async def test_who_has_the_link_follows_answers_and_looks_back(driven: Driven, t
     await go(tab, "about:blank")
     await go(tab, link)
     await shows(tab, "code", "[role=alert]")
+    await tab.screenshot("console-sign-in")
     await tab.type("#token", await driven.token("--user", "ann"))
     await tab.click("main.sign-in button[type=submit]")
     await shows(tab, "", "nav")

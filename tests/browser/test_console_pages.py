@@ -15,6 +15,7 @@ from tests.browser.console import (
     WITHIN,
     console_tab,
     go,
+    press,
     problems,
     shown_lines,
     shows,
@@ -121,7 +122,7 @@ async def test_a_terminal_has_the_size_that_its_task_says(driven: Driven, tab: T
     inputs = "window.sent.filter(({type}) => type === 'task_input').map(({input}) => input)"
     assert await tab.evaluate(inputs) == []
     await tab.evaluate("document.querySelector('.xterm-helper-textarea').focus()")
-    await tab.call("Input.dispatchKeyEvent", type="keyDown", key="y", text="y")
+    await press(tab, "y")
     await until(lambda: tab.evaluate(f"JSON.stringify({inputs}) === '[\"y\"]'"), what="what was typed being sent")
     # Whoever comes later sees the same; much output is begun by the screen as it is.
     much = "".join(f"row {number}\r\n" for number in range(150_000))
@@ -136,6 +137,29 @@ async def test_a_terminal_has_the_size_that_its_task_says(driven: Driven, tab: T
     await tab.click("main p.soft button")
     await shows(tab, "row 149999", ".tty")
     await held_within(tab, f"{len(much)} bytes of a terminal")
+
+
+async def test_by_keys_alone(driven: Driven, tab: Tab, url: str) -> None:
+    await publish(driven, {"type": "task_started", "task_id": "by-keys", "user_id": "ann"})
+    await go(tab, f"{url}/cluster")
+    await shows(tab, "Consumers", "main")
+    await press(tab, "g", "t")
+    await shows(tab, "by-keys", "main .list")
+    await press(tab, "?")
+    await shows(tab, "Go to History", "dialog[open]")
+    await tab.screenshot("console-keys")
+    await press(tab, "Escape")
+    await until(lambda: tab.evaluate("document.querySelector('dialog') === null"), what="the list of keys closed")
+    await press(tab, "/")
+    assert await tab.evaluate("document.activeElement.getAttribute('aria-label')") == "Search"
+    await tab.call("Input.insertText", text="by-keys")
+    await until(lambda: tab.evaluate("document.querySelectorAll('main .list li').length === 1"), what="the search")
+    await press(tab, "Escape", "j")
+    assert await tab.evaluate("document.activeElement.innerText.includes('by-keys')")
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert await tab.evaluate(outline) == "solid", "what has the focus is to be seen"
+    await press(tab, "Enter")
+    await shows(tab, "by-keys", "main h1")
 
 
 async def test_a_question_is_answered(driven: Driven, tab: Tab, url: str) -> None:

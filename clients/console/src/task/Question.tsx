@@ -1,3 +1,4 @@
+import { useState } from "react";
 import type { Acting } from "./useActing";
 
 interface QuestionProps {
@@ -9,6 +10,12 @@ interface QuestionProps {
 /** What a task asks before it goes on. */
 export function Question({ asked, acting }: QuestionProps) {
   const { confirmation_id: id, question, tool, description, input } = asked;
+  // Once it is answered it goes, as soon as that is told; what came to nothing can be said again.
+  const [isAnswered, setAnswered] = useState(false);
+  const answer = (approved: boolean): void => {
+    setAnswered(true);
+    void acting.confirm(String(id), approved).then((wasApplied) => setAnswered(wasApplied));
+  };
   return (
     <section className="question" role="alert">
       <p>
@@ -17,10 +24,10 @@ export function Question({ asked, acting }: QuestionProps) {
       {typeof description === "string" && description !== question && <p>{description}</p>}
       {input !== undefined && <pre>{JSON.stringify(input, null, 2)}</pre>}
       <p className="buttons">
-        <button type="button" className="primary" onClick={() => acting.confirm(String(id), true)}>
+        <button type="button" className="primary" disabled={isAnswered} onClick={() => answer(true)}>
           Allow
         </button>
-        <button type="button" onClick={() => acting.confirm(String(id), false)}>
+        <button type="button" disabled={isAnswered} onClick={() => answer(false)}>
           Deny
         </button>
       </p>

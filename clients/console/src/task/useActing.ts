@@ -13,22 +13,27 @@ export interface Acting {
   readonly pause: () => void;
   readonly resume: () => void;
   readonly cancel: () => void;
-  readonly confirm: (confirmationId: string, approved: boolean) => void;
+  /** Whether it was applied. */
+  readonly confirm: (confirmationId: string, approved: boolean) => Promise<boolean>;
 }
 
 export function useActing(id: string): Acting {
   const { client } = useService();
   const [said, setSaid] = useState("");
   const does = useMemo(() => {
-    const act = (command: string, asked: Promise<CommandResult>): void => {
+    const act = async (command: string, asked: Promise<CommandResult>): Promise<boolean> => {
       setSaid(`${command} …`);
-      asked.then(
-        ({ state, reason }) => setSaid(outcomeOf({ command, state, reason })),
-        (error: Error) => setSaid(error.message),
-      );
+      try {
+        const { success, state, reason } = await asked;
+        setSaid(outcomeOf({ command, state, reason }));
+        return success;
+      } catch (error) {
+        setSaid((error as Error).message);
+        return false;
+      }
     };
     return {
-      input: (text: string) => act("input", client.sendTaskInput(id, text)),
+      input: (text: string) => void act("input", client.sendTaskInput(id, text)),
       type: (text: string) => {
         client.sendTaskInput(id, text).then(
           ({ success, state, reason }) =>
@@ -36,9 +41,9 @@ export function useActing(id: string): Acting {
           (error: Error) => setSaid(error.message),
         );
       },
-      pause: () => act("pause", client.pauseTask(id)),
-      resume: () => act("resume", client.resumeTask(id)),
-      cancel: () => act("cancel", client.cancelTask(id)),
+      pause: () => void act("pause", client.pauseTask(id)),
+      resume: () => void act("resume", client.resumeTask(id)),
+      cancel: () => void act("cancel", client.cancelTask(id)),
       confirm: (confirmationId: string, approved: boolean) =>
         act("confirm", client.confirmTask(id, confirmationId, approved)),
     };
