@@ -137,6 +137,11 @@ async def test_a_terminal_has_the_size_that_its_task_says(driven: Driven, tab: T
     await tab.click("main p.soft button")
     await shows(tab, "row 149999", ".tty")
     await held_within(tab, f"{len(much)} bytes of a terminal")
+    # On a phone the letters are smaller, and what does not fit is scrolled within the terminal.
+    await sized(tab, 360, "dark")
+    await until(lambda: tab.evaluate("document.documentElement.scrollWidth <= 360"), what="a page that fits")
+    await tab.screenshot("console-terminal-360")
+    await sized(tab, 1200)
 
 
 async def test_by_keys_alone(driven: Driven, tab: Tab, url: str) -> None:
@@ -163,21 +168,24 @@ async def test_by_keys_alone(driven: Driven, tab: Tab, url: str) -> None:
 
 
 async def test_a_question_is_answered(driven: Driven, tab: Tab, url: str) -> None:
-    for task, button, says in (
-        ("asks-1", ".question button.primary", "ran ls -a"),
-        ("asks-2", ".question button:not(.primary)", "The user does not allow this."),
+    for width, task, button, says in (
+        (1200, "asks-1", ".question button.primary", "ran ls -a"),
+        (360, "asks-2", ".question button:not(.primary)", "The user does not allow this."),
     ):
+        await sized(tab, width)
         command = (sys.executable, STAND_IN, "-p", "look around")
         run = await driven.start_run(task, *command, adapter="claude")
         await go(tab, f"{url}/tasks/{task}")
         await shows(tab, "List files", ".question")
         await shows(tab, "ls -a", ".question pre")
-        await tab.screenshot("console-question")
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+        await tab.screenshot(f"console-question-{width}")
         await tab.click(button)
         assert await ended(run) == 0
         await shows(tab, says, "[role=log]")
         await shows(tab, "completed", ".title")
         assert await tab.evaluate("document.querySelector('.question')") is None
+    await sized(tab, 1200)
 
 
 async def test_records_that_nobody_can_use(driven: Driven, tab: Tab, url: str) -> None:
