@@ -40,10 +40,13 @@ export function Followed({ id, asked }: FollowedProps) {
   const { isTerminal, lines } = reading.take(output);
   const acting = useActing(id);
   const { screen } = asked;
+  const [isCut, setCut] = useState(false);
   const hasHole = gaps.length > 0;
   useEffect(() => {
+    if (!hasHole) return;
+    setCut(true);
     // What is left of the stream would be drawn wrong; the screen is known.
-    if (hasHole && screen) setFromStart(false);
+    if (screen) setFromStart(false);
   }, [hasHole, screen]);
   const isOver = hasEnded(view);
   // Behind the screen its first event does not come again.
@@ -81,7 +84,7 @@ export function Followed({ id, asked }: FollowedProps) {
         <Question key={String(view.confirmation.confirmation_id)} asked={view.confirmation} acting={acting} />
       )}
       <Trouble error={error} />
-      {hasHole && <p className="problem">A part of this task's output is no longer held.</p>}
+      {isCut && <p className="problem">A part of this task's output is no longer held.</p>}
       {isTerminal || screen ? (
         <Suspense fallback={<p role="status">Loading …</p>}>
           <Terminal
@@ -92,7 +95,7 @@ export function Followed({ id, asked }: FollowedProps) {
             isOver={isOver}
             onInput={acting.type}
           />
-          {!fromStart && !hasHole && (
+          {!fromStart && !isCut && (
             <p className="soft">
               The screen as it is.{" "}
               <button type="button" onClick={() => setFromStart(true)}>
