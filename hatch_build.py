@@ -31,7 +31,7 @@ SOURCES: Final = (
     f"{CONSOLE}/public/**/*",
     f"{CONSOLE}/src/**/*",
     "clients/js/src/**/*",
-    "clients/js/react/**/*",
+    "clients/js/stores/**/*",
 )
 MARK: Final = ".built-from"
 """In the pages' folder: the digest of what they were built from. Written last, so that it says they are whole."""

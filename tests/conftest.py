@@ -16,10 +16,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from service.embedded.data_dir import open_data_dir
 from service.embedded.stack import Stack, running
 from tests.driven import driven
-from tests.javascript.node import built, package
+from tests.javascript.node import built, console, package
 from tests.waiting import until
 
-__all__ = ["built", "driven", "package"]  # fixtures, for whoever drives a whole instance, or the JavaScript client
+__all__ = [
+    "built",
+    "console",
+    "driven",
+    "package",
+]  # fixtures, for whoever drives a whole instance, or the JavaScript client
 
 PARTITIONS = 4
 

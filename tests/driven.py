@@ -72,10 +72,15 @@ class Driven:
         return await self.start_run(task, *program, project=project)
 
     async def start_run(
-        self, task: str, *command: str, project: str | None = None, takes_input: bool = False
+        self,
+        task: str,
+        *command: str,
+        project: str | None = None,
+        takes_input: bool = False,
+        adapter: str = "plain",
     ) -> Process:
         """`lastseen run COMMAND`; back once the log has the task's start: only then it shows output."""
-        options = ["--task", task, *(("--project", project) if project else ())]
+        options = ["--task", task, "--adapter", adapter, *(("--project", project) if project else ())]
         options += ["--input"] if takes_input else []
         run = await self.start("run", *options, "--", *command, stdout=asyncio.subprocess.PIPE)
         assert run.stdout is not None

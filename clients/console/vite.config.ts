@@ -40,12 +40,10 @@ export default defineConfig({
   resolve: {
     // From its sources, as one checkout has both. The longer name first: the first that fits is taken.
     alias: [
-      { find: "@lastseen/client/react", replacement: source("../js/react/index.ts") },
+      { find: "@lastseen/client/stores", replacement: source("../js/stores/index.ts") },
       { find: "@lastseen/client/http", replacement: source("../js/src/http.ts") },
       { find: "@lastseen/client", replacement: source("../js/src/index.ts") },
     ],
-    // The hooks are to find the one React that the page has.
-    dedupe: ["react", "react-dom"],
   },
   build: {
     target: "es2022",

@@ -88,6 +88,8 @@ class NodeCounts(NamedTuple):
     name: str
     connections: int
     users: int
+    lease_ms: int
+    """For how long it still counts as there unless it is heard of again."""
 
 
 class Presence:
@@ -156,7 +158,7 @@ class Presence:
     def live(self, now: int) -> dict[str, NodeCounts]:
         """The nodes whose lease runs, by incarnation."""
         return {
-            incarnation: NodeCounts(node.name, node.connections, len(node.users))
+            incarnation: NodeCounts(node.name, node.connections, len(node.users), node.until - now)
             for incarnation, node in self._nodes.items()
             if node.until > now
         }

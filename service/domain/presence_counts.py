@@ -22,6 +22,10 @@ class NodeTotal:
     users: int
     channels: int | None
     answering: bool
+    incarnation: str
+    """One of several processes of that name; they order by the time at which they joined."""
+    lease_ms: int | None = None
+    """Of one that did not answer: for how long it still counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +55,21 @@ def count(connections: int, users: Collection[str] | int, channels: Collection[s
     return Counts(connections, number, len(channels), named, _digests(channels))
 
 
-def total(answers: Sequence[tuple[str, Counts]], silent: Sequence[NodeTotal], users: int | None = None) -> Total:
-    """The nodes' names and answers, and what is known of those that did not answer; `users` if known otherwise."""
+def total(answers: Sequence[tuple[str, str, Counts]], silent: Sequence[NodeTotal], users: int | None = None) -> Total:
+    """Names, incarnations and answers of nodes, and what is known of the silent ones; `users` if known otherwise."""
     nodes = [
-        NodeTotal(name, counts.connections, counts.users, counts.channels, answering=True) for name, counts in answers
+        NodeTotal(name, counts.connections, counts.users, counts.channels, True, incarnation)
+        for name, incarnation, counts in answers
     ]
-    nodes = sorted([*nodes, *silent], key=lambda node: node.node)
-    listed = {user for _, counts in answers for user in counts.listed_users or ()}
-    all_are_listed = not silent and all(counts.listed_users is not None for _, counts in answers)
+    nodes = sorted([*nodes, *silent], key=lambda node: (node.node, node.incarnation))
+    listed = {user for *_, counts in answers for user in counts.listed_users or ()}
+    all_are_listed = not silent and all(counts.listed_users is not None for *_, counts in answers)
     if users is None:
         users = len(listed) if all_are_listed else sum(node.users for node in nodes)
     return Total(
         connections=sum(node.connections for node in nodes),
         users=users,
-        channels=_channels([counts for _, counts in answers]),
+        channels=_channels([counts for *_, counts in answers]),
         listed_users=sorted(listed)[:MAX_LISTED],
         nodes=nodes,
     )

@@ -124,7 +124,7 @@ class Presence:
 
     def _live(self) -> Live:
         """The nodes that are there; this one knows of itself, though others may have given it up for lost."""
-        own = NodeCounts(self._node, self._held.connections, len(self._held.users))
+        own = NodeCounts(self._node, self._held.connections, len(self._held.users), self._lease_ms)
         return {**self._fold.live(self._fold.now(self._elapsed_ms())), self._outbox.incarnation: own}
 
     def _count(self, about: About) -> Counts:
@@ -157,9 +157,9 @@ class Presence:
             elif about.user is not None:
                 connections = self._fold.connections_of(about.user).get(incarnation, 0)
                 users = min(connections, 1)
-            silent.append(NodeTotal(node.name, connections, users, None, answering=False))
+            silent.append(NodeTotal(node.name, connections, users, None, False, incarnation, node.lease_ms))
         # One that was not live when it was asked has come since, or been given up for lost: it counts next time.
-        answered = [(nodes[one].name, counts) for one, counts in answers.items() if one in nodes]
+        answered = [(nodes[one].name, one, counts) for one, counts in answers.items() if one in nodes]
         # All users of a node are too many for an answer; but they are written down, and read by now.
         online = len(self._online(nodes)) if about == About() else None
         return total(answered, silent, online)

@@ -63,6 +63,16 @@ _SCHEMA: Final[dict[str, Any]] = {
                 users=_COUNT,
                 channels=_COUNT_OR_NULL,
                 answering={"type": "boolean", "description": "False: its numbers are those that it wrote last."},
+                incarnation={
+                    "type": "string",
+                    "description": "A node that was killed and started again is there twice until the lease of the "
+                    "first has run out; the greater one joined later.",
+                },
+                lease_until={
+                    "type": ["string", "null"],
+                    "format": "date-time",
+                    "description": "Until when one that does not answer counts as there; else null.",
+                },
             ),
         },
         kafka=_object(reachable={"type": "boolean"}),
@@ -102,7 +112,17 @@ _EXAMPLE: Final = {
     "node": "node-1",
     "epoch": "k3f9",
     "counters": dict.fromkeys(_COUNTERS, 3),
-    "nodes": [{"node": "node-1", "connections": 3, "users": 2, "channels": 7, "answering": True}],
+    "nodes": [
+        {
+            "node": "node-1",
+            "connections": 3,
+            "users": 2,
+            "channels": 7,
+            "answering": True,
+            "incarnation": "019c12a4b3001f2e3d4c",
+            "lease_until": None,
+        }
+    ],
     "kafka": {"reachable": True},
     "postgres": {"reachable": True},
     "partitions": [{"partition": 0, "first": 0, "end": 1524, "read": 1524, "copied": 1520, "projected": 1524}],
@@ -142,6 +162,8 @@ async def read_cluster(request: Request) -> dict[str, object]:
                 "users": one.users,
                 "channels": one.channels,
                 "answering": one.answering,
+                "incarnation": one.incarnation,
+                "lease_until": None if one.lease_ms is None else rfc3339(services.clock.now_ms() + one.lease_ms),
             }
             for one in total.nodes
         ],

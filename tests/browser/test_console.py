@@ -1,17 +1,16 @@
 """The console in a real browser: signed in, a task followed and answered, the past looked up, the cluster seen."""
 
-import json
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.browser.chromium import browsing, find_chromium
-from tests.browser.devtools import Tab, tab_of
+from tests.browser.console import WITHIN, console_tab, go, problems, shown_lines, shows, sign_in_link, sized, typed
+from tests.browser.devtools import Tab
 from tests.driven import Driven
-from tests.up_process import lastseen
 from tests.waiting import until
 
 PROGRAM = """
@@ -20,62 +19,27 @@ for number in range(40): print("line", number)
 print("name?", flush=True)
 for said in sys.stdin: print("got", said.strip(), flush=True)
 """
-NOTICE = """
-window.problems = [];
-const note = (what) => window.problems.push(String(what));
-addEventListener("securitypolicyviolation", (e) => note("CSP " + e.violatedDirective + " " + e.sourceFile));
-addEventListener("error", (e) => note(e.message));
-addEventListener("unhandledrejection", (e) => note(e.reason));
-const told = console.error;
-console.error = (...all) => { note(all.join(" ")); told(...all); };
-"""
-"""Before any script of a page: what a developer would see in red."""
-PAGES = {"tasks": "console-1", "feed": "", "history": "", "projects": "", "cluster": "node-1", "quarantine": ""}
+PAGES = {
+    "tasks": "console-1",
+    "feed": "task_cancelled",
+    "history": "the oldest first",
+    "projects": "Online",
+    "cluster": "node-1",
+    "quarantine": "Quarantine",
+}
 """And what is to be seen on them once they are there."""
 
 
 @pytest.fixture
 async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    find_chromium()
-    async with browsing("about:blank", tmp_path / "profile"), tab_of(tmp_path / "profile") as tab:
-        await tab.call("Page.enable")
-        await tab.call("Page.addScriptToEvaluateOnNewDocument", source=NOTICE)
+    async with console_tab(tmp_path) as tab:
         yield tab
 
 
-async def shows(tab: Tab, text: str, within: str = "body") -> None:
-    """Wait until the page has this text."""
-    found = f"document.querySelector({json.dumps(within)})?.innerText.includes({json.dumps(text)}) ?? false"
-    await until(lambda: tab.evaluate(found), timeout=40, what=f"{text!r} in {within}")
-
-
-async def go(tab: Tab, url: str) -> None:
-    await tab.call("Page.navigate", url=url)
-
-
-async def problems(tab: Tab) -> list[str]:
-    found: list[str] = await tab.evaluate("window.problems ?? []")
-    return found
-
-
-async def sized(tab: Tab, width: int, scheme: str) -> None:
-    await tab.call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500
-    )
-    await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-
-
-async def shown_lines(tab: Tab) -> list[str]:
-    """The lines of the output that are in the page."""
-    lines: list[str] = await tab.evaluate(
-        "[...document.querySelectorAll('[role=log] .row')].map((row) => row.innerText.trimEnd())"
-    )
-    return lines
-
-
-async def typed(tab: Tab, text: str) -> None:
-    await tab.type("form.line input", text)
-    await tab.click("form.line button[type=submit]")
+async def said(tab: Tab, text: str) -> bool:
+    """Whether a row of the page says this."""
+    rows: list[str] = await tab.evaluate("[...document.querySelectorAll('main li')].map((row) => row.innerText)")
+    return any(text in " ".join(row.split()) for row in rows)
 
 
 @pytest.mark.timeout(400)  # an instance is started, and a node of it killed
@@ -83,9 +47,7 @@ async def test_who_has_the_link_follows_answers_and_looks_back(driven: Driven, t
     await driven.until_well()
     url = driven.up.instance["url"]
     seen: list[str] = []
-    status, out, err = await lastseen("console", "--data-dir", str(driven.up.data_dir))
-    assert status == 0, err
-    link = next(word for word in (out + err).split() if "#code=" in word)
+    link = await sign_in_link(driven)
 
     run = await driven.start_run("console-1", sys.executable, "-u", "-c", PROGRAM, takes_input=True)
     await go(tab, link)
@@ -106,25 +68,37 @@ async def test_who_has_the_link_follows_answers_and_looks_back(driven: Driven, t
     await until(lambda: tab.evaluate("!document.body.innerText.includes('Reconnecting')"), what="being back")
     await typed(tab, "again")
     await shows(tab, "got again", "[role=log]")
-    await tab.evaluate("document.querySelector('[role=log]').style.height = '2000px'")
+    await tab.evaluate("document.querySelector('[role=log]').style.flex = '0 0 2000px'")
 
     async def has_all() -> bool:
         wanted = [*(f"line {number}" for number in range(40)), "name?", "got Ann", "got again"]
         return await shown_lines(tab) == wanted
 
     await until(has_all, what="all lines, each once")
+    while_it_ran = datetime.now(UTC)
     await tab.click("button.danger")
     await shows(tab, "cancelled", ".title")
     assert await run.wait() != 0
     seen += await problems(tab)
 
-    # What happened at a time; how far everything is; each page by day, at night and on a phone.
-    at = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-    await go(tab, f"{url}/history?channel=task:console-1&at={at.replace('+', '%2B')}")
-    await shows(tab, "task_started")
+    # What happened from a time on, and how the task was then and is now.
+    for at, was in (
+        (datetime.now(UTC) - timedelta(days=1), "had not begun"),
+        (while_it_ran, "running"),
+        (None, "cancelled"),
+    ):
+        channel = {"channel": "task:console-1"}
+        await go(tab, f"{url}/history?{urlencode(channel if at is None else {**channel, 'at': at.isoformat()})}")
+        await shows(tab, was, ".then")
+        await shows(tab, "task_started" if at != while_it_ran else "task_cancelled", "main")
+    seen += await problems(tab)
+
+    # How far everything is: the node that was killed has one row. Each page by day, at night and on a phone.
     await go(tab, f"{url}/cluster")
-    for text in ("node-1", "log"):
-        await shows(tab, text)
+    for text in ("log writer does not lag", "node-1 answers"):
+        await until(lambda text=text: said(tab, text), timeout=WITHIN, what=text)
+    rows = "[...document.querySelectorAll('main .list > li b')].filter((one) => one.innerText === 'node-1').length"
+    assert await tab.evaluate(rows) == 1
     for width, scheme in ((1200, "light"), (1200, "dark"), (360, "dark")):
         await sized(tab, width, scheme)
         for page, text in PAGES.items():
@@ -139,6 +113,7 @@ async def test_who_has_the_link_follows_answers_and_looks_back(driven: Driven, t
     await go(tab, "about:blank")
     await go(tab, link)
     await shows(tab, "code", "[role=alert]")
+    await tab.screenshot("console-sign-in")
     await tab.type("#token", await driven.token("--user", "ann"))
     await tab.click("main.sign-in button[type=submit]")
     await shows(tab, "", "nav")

@@ -90,7 +90,9 @@ async def test_the_cluster(node: NodeProcess) -> None:
     assert cluster["kafka"] == cluster["postgres"] == {"reachable": True}
     assert [one["partition"] for one in cluster["partitions"]] == [0, 1, 2, 3]
     assert all(one["first"] <= one["read"] <= one["end"] for one in cluster["partitions"])
-    assert (cluster["nodes"][0]["node"], cluster["nodes"][0]["answering"]) == ("node-1", True)
+    (only,) = cluster["nodes"]
+    assert (only["node"], only["answering"], only["lease_until"]) == ("node-1", True, None)
+    assert only["incarnation"]
     assert cluster["counters"]["appended_events"] == 6
     assert cluster["runners"] == []
     for path in ("cluster", "quarantine"):

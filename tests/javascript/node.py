@@ -1,4 +1,4 @@
-"""Node, and the JavaScript packages under `clients/js` in a folder of their own with what they need installed."""
+"""Node, and the JavaScript packages under `clients` in a folder of their own with what they need installed."""
 
 import fcntl
 import hashlib
@@ -14,16 +14,16 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-SOURCES: Final = ROOT / "clients" / "js"
+CLIENTS: Final = ROOT / "clients"
 OLDEST: Final = 20
-_PARTS: Final = (".", "tests/react-18")
-"""Folders with a lock file of their own."""
+_PARTS: Final = {"js": (".", "tests/react-18"), "console": (".",)}
+"""Folders of a package with a lock file of their own."""
 _NOT_SOURCES: Final = ("node_modules", "dist")
 
 
 @dataclass(frozen=True)
 class Package:
-    """A copy of `clients/js`, its dependencies beside it."""
+    """A copy of a package, its dependencies beside it."""
 
     folder: Path
     environment: dict[str, str]
@@ -44,14 +44,15 @@ class Package:
         return done.stdout
 
 
-def copied(into: Path) -> Package:
-    """The package in a new folder; nothing is written beside the sources."""
-    folder = into / "clients" / "js"
-    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*_NOT_SOURCES))
+def copied(into: Path, name: str = "js") -> Package:
+    """A package of `clients` in a new folder, the console with the client; nothing is written beside the sources."""
+    folder = into / "clients" / name
+    for copy in {name, "js"}:
+        shutil.copytree(CLIENTS / copy, into / "clients" / copy, ignore=shutil.ignore_patterns(*_NOT_SOURCES))
     (into / "tests").mkdir()
     (into / "tests" / "protocol").symlink_to(ROOT / "tests" / "protocol")
-    for part in _PARTS:
-        (folder / part / "node_modules").symlink_to(_installed(SOURCES / part) / "node_modules")
+    for part in _PARTS[name]:
+        (folder / part / "node_modules").symlink_to(_installed(CLIENTS / name / part) / "node_modules")
     environment = _environment()
     environment["PATH"] = f"{folder / 'node_modules' / '.bin'}{os.pathsep}{environment['PATH']}"
     return Package(folder, environment)
@@ -104,6 +105,12 @@ def _locked(path: Path) -> Iterator[None]:
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """`clients/js` with its tools."""
     return copied(tmp_path_factory.mktemp("javascript"))
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """`clients/console` with its tools."""
+    return copied(tmp_path_factory.mktemp("console"), "console")
 
 
 @pytest.fixture(scope="session")

@@ -230,6 +230,33 @@ async def _knows_only(node: Node, *names: str) -> bool:
 
 
 @simulated
+async def test_a_node_that_was_started_again_is_told_from_the_one_that_was_killed(site: Site) -> None:
+    killed, other = site.start("node-1"), site.start("node-2")
+    killed.connect("ann")
+    await asyncio.sleep(30)
+    await killed.die()
+    site.start("node-1")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.sleep(LEASE / 3)
+    nodes = (await other.presence.stats(About())).nodes
+    assert [(one.node, one.answering, one.lease_ms is None) for one in nodes] == [
+        ("node-1", False, False),
+        ("node-1", True, True),
+        ("node-2", True, True),
+    ]
+    former, present = nodes[0], nodes[1]
+    assert former.incarnation < present.incarnation
+    assert former.lease_ms is not None
+    gone_at = loop.time() + former.lease_ms / 1000
+    await until(
+        lambda: _knows_only(other, "node-1", "node-2"), timeout=LEASE * 2, what="the killed one being forgotten"
+    )
+    assert loop.time() == pytest.approx(gone_at, abs=LEASE / 5)
+    assert loop.time() > began + LEASE / 3
+
+
+@simulated
 async def test_whoever_returns_after_all_nodes_left_was_never_away(site: Site) -> None:
     one, other = site.start("node-1"), site.start("node-2")
     one.connect("ann")

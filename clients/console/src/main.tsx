@@ -1,9 +1,9 @@
+import "./tokens.css";
+import "./style.css";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { App } from "./shell/App";
 import { applyTheme, keptTheme } from "./shell/theme";
-import "./tokens.css";
-import "./style.css";
 
 applyTheme(keptTheme());
 const root = document.getElementById("root");

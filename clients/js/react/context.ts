@@ -2,7 +2,7 @@
 
 import { type Context, createContext, useContext } from "react";
 import type { WebSocketClient } from "../src/client.js";
-import { type Stores, storesOf } from "./stores/stores.js";
+import { type Stores, storesOf } from "../stores/stores.js";
 
 export const ClientContext: Context<WebSocketClient | undefined> = createContext<WebSocketClient | undefined>(
   undefined,

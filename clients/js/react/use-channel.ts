@@ -1,8 +1,8 @@
 /** The events of a channel. */
 
 import { useMemo, useSyncExternalStore } from "react";
+import type { ChannelOptions, ChannelState } from "../stores/channel.js";
 import { useStores } from "./context.js";
-import type { ChannelOptions, ChannelState } from "./stores/channel.js";
 
 /**
  * Follow a channel while the component is mounted: its events in their order, each once, the newest `limit` of them.

@@ -1,8 +1,8 @@
 /** Who is there. */
 
 import { useMemo, useSyncExternalStore } from "react";
+import type { Presence, PresenceOptions } from "../stores/presence.js";
 import { useStores } from "./context.js";
-import type { Presence, PresenceOptions } from "./stores/presence.js";
 
 export interface PresenceHook extends Presence {
   /** Ask now. */

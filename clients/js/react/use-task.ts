@@ -5,11 +5,11 @@ import type { CommandResult } from "../src/asking.js";
 import type { CommandOptions, WebSocketClient } from "../src/client.js";
 import { LastseenError } from "../src/errors.js";
 import type { LastseenEvent } from "../src/events.js";
+import type { FollowState } from "../stores/following.js";
+import type { TaskOutput } from "../stores/output.js";
+import type { TaskOptions } from "../stores/task.js";
+import { hasEnded, type TaskDoes, type TaskView } from "../stores/task-view.js";
 import { useClient, useStores } from "./context.js";
-import type { FollowState } from "./stores/following.js";
-import type { TaskOutput } from "./stores/output.js";
-import type { TaskOptions } from "./stores/task.js";
-import { hasEnded, type TaskDoes, type TaskView } from "./stores/task-view.js";
 import { useConnection } from "./use-websocket.js";
 
 /** Each resolves when it is known what became of it, over every interruption. */

@@ -6,8 +6,8 @@ import type { HandledBy } from "../src/client-events.js";
 import type { LastseenEvent } from "../src/events.js";
 import type { ChannelSubscription, SubscribeOptions } from "../src/follower.js";
 import type { Message } from "../src/notices.js";
+import type { Connection } from "../stores/connection.js";
 import { useClient, useStores } from "./context.js";
-import type { Connection } from "./stores/connection.js";
 
 /** The same functions as long as the client is the same. */
 export interface WebSocketActions {

@@ -16,7 +16,8 @@ export function Plot({
     )
     .join("");
   const last = values.at(-1);
-  const text = last === null || last === undefined ? "not known" : `${Math.round(last * 10) / 10}${unit}`;
+  const text =
+    last === undefined ? "…" : last === null ? "not known" : `${Math.round(last * 10) / 10}${unit}`;
   return (
     <div className="plot">
       <span className="soft">{name}</span> <b>{text}</b>

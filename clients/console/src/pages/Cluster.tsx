@@ -1,36 +1,30 @@
 import { useEffect, useState } from "react";
+import { type Answer, endOf } from "../cluster/answer";
+import { lagOf } from "../cluster/lags";
+import { Nodes, Runners } from "../cluster/Nodes";
 import { Plot } from "../cluster/Plot";
 import { rate } from "../cluster/rates";
 import { Trouble } from "../parts/Trouble";
-import { shortTime } from "../parts/time";
 import { usePolled } from "../shell/service";
+import "../cluster/cluster.css";
 
-interface Answer {
-  readonly at: string;
-  readonly node: string;
-  readonly epoch: string;
-  readonly counters: Readonly<Record<string, number>>;
-  readonly nodes: readonly { node: string; connections: number; users: number; answering: boolean }[];
-  readonly kafka: { readonly reachable: boolean };
-  readonly postgres: { readonly reachable: boolean };
-  readonly partitions: readonly { end: number | null }[];
-  readonly lag: Readonly<Record<string, number | null>>;
-  readonly runners:
-    | readonly { incarnation: string; name: string; renewed_at: string; tasks: number }[]
-    | null;
-}
-const LAGS: readonly (readonly [string, string])[] = [
-  ["tail", "this node's tail"],
-  ["log_writer", "log writer"],
-  ["projections", "projections"],
+const EVERY_MS = 2000;
+/** Answers that plots are made of: two minutes. */
+const KEPT = 61;
+/** Answers back to what a lag is compared with. */
+const BACK = 5;
+const CONSUMERS: readonly (readonly [key: string, name: string, what: string])[] = [
+  ["log_writer", "log writer", "copies the log to Postgres, for history"],
+  ["projections", "projections", "who may read what"],
+  ["tail", "this node's tail", "what clients get live"],
 ];
 
 /** Nodes and consumers, how far they are, and how much goes through. */
 export function Cluster() {
-  const { value, error } = usePolled<Answer>("cluster", 2000);
+  const { value, error } = usePolled<Answer>("cluster", EVERY_MS);
   const [seen, setSeen] = useState<readonly Answer[]>([]);
   useEffect(() => {
-    if (value) setSeen((had) => [...had, value].slice(-61));
+    if (value) setSeen((had) => [...had, value].slice(-KEPT));
   }, [value]);
   const rates = (of: (one: Answer) => number | null | undefined) =>
     seen.slice(1).map((one, at) => {
@@ -59,64 +53,35 @@ export function Cluster() {
           {!value.postgres.reachable && (
             <p className="problem">Postgres does not answer: older history waits for it.</p>
           )}
+          <h2>Consumers</h2>
+          <ul className="list">
+            {CONSUMERS.map(([key, name, what]) => {
+              const { kind, text } = lagOf(value.lag[key], seen.at(-BACK)?.lag[key]);
+              return (
+                <li key={key}>
+                  <p>
+                    <b>{name}</b> <span className={`lag ${kind}`}>{text}</span>{" "}
+                    <span className="soft">{what}</span>
+                  </p>
+                </li>
+              );
+            })}
+          </ul>
           <div className="plots">
-            <Plot
-              name="Events appended"
-              unit=" /s"
-              values={rates((one) =>
-                one.partitions.some(({ end }) => end === null)
-                  ? null
-                  : one.partitions.reduce((sum, { end }) => sum + (end ?? 0), 0),
-              )}
-            />
+            <Plot name="Events appended" unit=" /s" values={rates(endOf)} />
             <Plot name="Records read here" unit=" /s" values={rates((one) => one.counters.read_records)} />
             <Plot
               name="Connections"
               values={seen.map((one) => one.nodes.reduce((sum, { connections }) => sum + connections, 0))}
             />
-            {LAGS.map(([key, name]) => (
+            {CONSUMERS.map(([key, name]) => (
               <Plot key={key} name={`Lag of ${name}`} values={seen.map((one) => one.lag[key] ?? null)} />
             ))}
           </div>
-          <h2>Consumers</h2>
-          <ul className="list">
-            {LAGS.map(([key, name]) => {
-              const lag = value.lag[key];
-              return (
-                <li key={key}>
-                  <p>
-                    <b>{name}</b>{" "}
-                    <span className={lag ? "state waiting" : "soft"}>
-                      {lag == null ? "not known" : lag === 0 ? "does not lag" : `lags by ${lag} events`}
-                    </span>
-                  </p>
-                </li>
-              );
-            })}
-            {value.runners?.map((one) => (
-              <li key={one.incarnation}>
-                <p>
-                  <b>{one.name}</b>{" "}
-                  <span className="soft">
-                    runs {one.tasks} tasks · seen {shortTime(one.renewed_at, now)}
-                  </span>
-                </p>
-              </li>
-            ))}
-          </ul>
           <h2>Nodes</h2>
-          <ul className="list">
-            {value.nodes.map((one) => (
-              <li key={one.node}>
-                <p>
-                  <b>{one.node}</b> {one.answering ? "answers" : "does not answer"}{" "}
-                  <span className="soft">
-                    {one.connections} connections · {one.users} users
-                  </span>
-                </p>
-              </li>
-            ))}
-          </ul>
+          <Nodes nodes={value.nodes} now={now} />
+          <h2>Runners</h2>
+          <Runners runners={value.runners} now={now} />
         </>
       )}
     </>

@@ -1,22 +1,31 @@
 import type { LastseenEvent } from "@lastseen/client";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
+import { ChannelField } from "../history/ChannelField";
 import { useChannels } from "../history/channels";
 import { fits } from "../history/filter";
+import { Merged } from "../history/merged";
 import { Event } from "../parts/Event";
+import { Trouble } from "../parts/Trouble";
+import { go, useAddress } from "../shell/route";
 import { useService } from "../shell/service";
 import { useKeys } from "../shell/useKeys";
 
+/** Kept, of which so many are shown. */
 const MOST = 1000;
 const SHOWN = 200;
+/** Of what came before the page was opened. */
+const BEFORE = 20;
+const SHOWN_EVERY_MS = 150;
 
 /** What happens, as it happens: the newest first. */
 export function Feed() {
-  const { client } = useService();
   const channels = useChannels();
-  const [events, setEvents] = useState<readonly LastseenEvent[]>([]);
+  const chosen = useAddress().searchParams.get("channel") ?? "";
+  const all = channels?.names;
+  const followed = useMemo(() => (chosen === "" ? all : [chosen]), [chosen, all]);
   const [isPaused, setPaused] = useState(false);
-  const [filter, setFilter] = useState({ channel: "", type: "", text: "" });
-  const all = useRef<LastseenEvent[]>([]);
+  const { events, error } = useMerged(followed, chosen, isPaused);
+  const [filter, setFilter] = useState({ type: "", text: "" });
   const paused = useRef(false);
   paused.current = isPaused;
   useKeys((action) => {
@@ -24,49 +33,50 @@ export function Feed() {
     setPaused(!paused.current);
     return true;
   });
-  useEffect(() => {
-    const had = new Set(all.current.map((one) => one.id));
-    const take = (event: LastseenEvent): void => {
-      if (had.has(event.id)) return;
-      had.add(event.id);
-      all.current.push(event);
-      if (all.current.length > MOST) for (const gone of all.current.splice(0, MOST / 4)) had.delete(gone.id);
-    };
-    const followed = channels?.map((channel) => client.subscribe(channel, { last: 20, onEvent: take }));
-    const timer = setInterval(() => {
-      if (!paused.current)
-        setEvents((shown) => (shown.at(-1) === all.current.at(-1) ? shown : [...all.current]));
-    }, 150);
-    return () => {
-      clearInterval(timer);
-      for (const one of followed ?? []) one.unsubscribe();
-    };
-  }, [client, channels]);
   const shown = events
-    .filter((event) => fits(event, filter))
+    .filter((event) => fits(event, { ...filter, channel: "" }))
     .slice(-SHOWN)
     .reverse();
   return (
     <>
       <header className="title">
         <h1>Live feed</h1>
-        {(["text", "type", "channel"] as const).map((name) => (
+        <ChannelField
+          names={all ?? []}
+          chosen={chosen}
+          onChoose={(channel) => go(channel === "" ? "/feed" : `/feed?${new URLSearchParams({ channel })}`)}
+        />
+        {(["text", "type"] as const).map((name) => (
           <input
             key={name}
+            type="search"
             data-search={name === "text" ? "" : undefined}
             aria-label={`Filter by ${name}`}
-            placeholder={name}
+            placeholder={name === "text" ? "with this text  /" : "of this type"}
             value={filter[name]}
             onChange={(event) => setFilter({ ...filter, [name]: event.target.value })}
           />
         ))}
-        <button type="button" aria-pressed={isPaused} onClick={() => setPaused(!isPaused)}>
+        <button type="button" aria-pressed={isPaused} title="p" onClick={() => setPaused(!isPaused)}>
           {isPaused ? "Go on" : "Pause"}
         </button>
       </header>
-      {shown.length === 0 && (
+      {chosen === "" && channels?.isCut && (
+        <p className="soft">
+          You can read more projects than are followed here: to follow another, name its channel above.
+        </p>
+      )}
+      <Trouble error={error} />
+      {channels === undefined && <p role="status">Loading …</p>}
+      {channels !== undefined && shown.length === 0 && (
         <p className="empty">
-          Nothing yet. Make something happen: <code>./dev run -- echo hello</code>
+          {events.length > 0 ? (
+            "Nothing of the last events fits."
+          ) : (
+            <>
+              Nothing yet. Make something happen: <code>./dev run -- echo hello</code>
+            </>
+          )}
         </p>
       )}
       <ul className="list">
@@ -76,4 +86,41 @@ export function Feed() {
       </ul>
     </>
   );
+}
+
+/**
+ * The newest events of these channels; while it is paused, those of before. As long as `of` is the same, what came before
+ * others were followed stays.
+ */
+function useMerged(
+  channels: readonly string[] | undefined,
+  of: string,
+  isPaused: boolean,
+): { readonly events: readonly LastseenEvent[]; readonly error: Error | undefined } {
+  const { client } = useService();
+  const [events, setEvents] = useState<readonly LastseenEvent[]>([]);
+  const [error, setError] = useState<Error>();
+  const paused = useRef(isPaused);
+  paused.current = isPaused;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: of something else it begins anew.
+  const merged = useMemo(() => new Merged(MOST), [of]);
+  useEffect(() => {
+    setEvents(merged.events);
+    setError(undefined);
+    const followed = channels?.map((channel) =>
+      client.subscribe(channel, {
+        last: BEFORE,
+        onEvent: (event) => merged.add(event),
+        onEnd: (ended) => ended && setError(ended),
+      }),
+    );
+    const timer = setInterval(() => {
+      if (!paused.current) setEvents(merged.events);
+    }, SHOWN_EVERY_MS);
+    return () => {
+      clearInterval(timer);
+      for (const one of followed ?? []) one.unsubscribe();
+    };
+  }, [client, channels, merged]);
+  return { events, error };
 }

@@ -1,16 +1,19 @@
 import type { HistoryPage } from "@lastseen/client/http";
 import { useEffect, useState } from "react";
+import { ChannelField } from "../history/ChannelField";
 import { useChannels } from "../history/channels";
+import { Then } from "../history/Then";
 import { when } from "../history/when";
 import { Event } from "../parts/Event";
 import { Trouble } from "../parts/Trouble";
-import { fullTime } from "../parts/time";
-import { go, historyPath, useAddress } from "../shell/route";
+import { fullTime, shortTime } from "../parts/time";
+import { go, useAddress } from "../shell/route";
 import { usePolled } from "../shell/service";
-import { after, type Shown } from "../task/follow";
+import "../history/history.css";
 
 const PER_PAGE = 50;
 const DAY = 86_400_000;
+const HOUR = 3_600_000;
 
 /** What happened, from any time on, forward and backward. The place is in the address: it can be sent to somebody. */
 export function History() {
@@ -19,124 +22,68 @@ export function History() {
   const chosen = asked.get("channel") ?? "";
   const at = asked.get("at");
   const [turned, setTurned] = useState<{ of: string; query: string } | null>(null);
-  const [said, setSaid] = useState("");
   const [now] = useState(() => Date.now());
-  const names = chosen === "" ? channels : [chosen];
+  const names = chosen === "" ? channels?.names : [chosen];
   const of = `${chosen} ${at}`;
   const start = at === null ? "before=latest" : `since=${encodeURIComponent(at)}`;
-  const base =
-    names &&
-    `events?limit=${PER_PAGE}&${names.map((name) => `channel=${encodeURIComponent(name)}`).join("&")}`;
+  const base = names && `events?${names.map((name) => `channel=${encodeURIComponent(name)}`).join("&")}`;
   const query = turned?.of === of ? turned.query : start;
   const { value: page, error } = usePolled<HistoryPage & { order: string }>(
-    base ? `${base}&${query}` : null,
-    3_600_000,
+    base ? `${base}&limit=${PER_PAGE}&${query}` : null,
+    HOUR,
   );
-  const { value: oldest } = usePolled<HistoryPage>(
-    base ? `${base}&after=earliest&limit=1`.replace(`limit=${PER_PAGE}&`, "") : null,
-    3_600_000,
-  );
-  const first = Date.parse(oldest?.events[0]?.appended_at ?? "") || now - DAY;
-  const events =
-    page === undefined ? undefined : page.order === "log" ? page.events : [...page.events].reverse();
-  const [slid, setSlid] = useState<number | null>(null);
-  const to = (time: Date): void =>
+  const { value: oldest } = usePolled<HistoryPage>(base ? `${base}&after=earliest&limit=1` : null, HOUR);
+  const events = page && (page.order === "log" ? page.events : [...page.events].reverse());
+  const to = (time: string | null, channel = chosen): void =>
     go(
-      `/history?${new URLSearchParams({ ...(chosen === "" ? {} : { channel: chosen }), at: time.toISOString() })}`,
+      `/history?${new URLSearchParams({ ...(channel === "" ? {} : { channel }), ...(time === null ? {} : { at: time }) })}`,
     );
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only once the slider rests.
-  useEffect(() => {
-    if (slid === null) return;
-    const timer = setTimeout(() => {
-      to(new Date(slid));
-      setSlid(null);
-    }, 300);
-    return () => clearTimeout(timer);
-  }, [slid]);
-  const time = slid ?? (at === null ? now : Date.parse(at));
   const turn = (next: string): void => setTurned({ of, query: next });
+  const times = events?.map((event) => event.appended_at ?? event.timestamp);
   return (
     <>
       <header className="title">
         <h1>History</h1>
-        <input
-          data-search
-          list="channels"
-          aria-label="Channel"
-          placeholder="all my channels"
-          defaultValue={chosen}
-          key={chosen}
-          onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
-          onBlur={(event) =>
-            event.target.value !== chosen && go(historyPath(event.target.value, at ?? undefined))
-          }
-        />
-        <datalist id="channels">
-          {channels?.map((name) => (
-            <option key={name}>{name}</option>
-          ))}
-        </datalist>
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            const found = when(said, Date.now());
-            if (found) to(found);
-          }}
-        >
-          <input
-            aria-label="When"
-            placeholder="yesterday 10:00, 2 h ago"
-            value={said}
-            onChange={(event) => setSaid(event.target.value)}
-          />{" "}
-          <button type="submit" disabled={when(said, now) === null}>
-            Go
-          </button>
-        </form>
-        <button type="button" onClick={() => to(when("yesterday 10:00", Date.now()) ?? new Date())}>
-          Yesterday 10:00
-        </button>
+        <ChannelField names={channels?.names ?? []} chosen={chosen} onChoose={(channel) => to(at, channel)} />
       </header>
-      <div className="line">
-        <input
-          type="range"
-          aria-label="Time"
-          aria-valuetext={fullTime(time)}
-          min={Math.min(first, time)}
-          max={now}
-          step={1000}
-          value={time}
-          onChange={(event) => setSlid(Number(event.target.value))}
-        />
-        <span>{fullTime(time)}</span>
-      </div>
-      <div className="line">
+      <Moment
+        at={at}
+        now={now}
+        first={Date.parse(oldest?.events[0]?.appended_at ?? "") || now - DAY}
+        onChoose={to}
+      />
+      {chosen === "" && channels?.isCut && (
+        <p className="soft">
+          You can read more projects than one question takes: to see another, name its channel above.
+        </p>
+      )}
+      {/^(task|project):/.test(chosen) && <Then channel={chosen} at={at} />}
+      <Trouble error={error} />
+      {page?.gap && <p className="problem">Events before these are no longer held ({page.gap.reason}).</p>}
+      <div className="line turning">
         <button
           type="button"
           disabled={!page?.previous}
           onClick={() => page?.previous && turn(`before=${encodeURIComponent(page.previous)}`)}
         >
-          Older
+          ← Older
         </button>
+        <span className="range">
+          {times && times.length > 0
+            ? `${shortTime(times[0] ?? 0, now)} to ${shortTime(times.at(-1) ?? 0, now)}, the oldest first`
+            : ""}
+        </span>
         <button
           type="button"
           disabled={!page || page.next === page.watermark}
           onClick={() => page && turn(`after=${encodeURIComponent(page.next)}`)}
         >
-          Newer
+          Newer →
         </button>
       </div>
-      <Trouble error={error} />
-      {page?.gap && <p className="problem">Events before these are no longer held ({page.gap.reason}).</p>}
       {events?.length === 0 && (
         <p className="empty">
           Nothing from then on: try an earlier time, or run something: <code>./dev run -- echo hello</code>
-        </p>
-      )}
-      {chosen.startsWith("task:") && events && events.length > 0 && (
-        <p>
-          By the end of this page the task was <b>{stateAfter(chosen, events).status}</b>, as far as these
-          events say.
         </p>
       )}
       <ul className="list">
@@ -148,17 +95,84 @@ export function History() {
   );
 }
 
-function stateAfter(channel: string, events: HistoryPage["events"]): Shown {
-  const begun: Shown = {
-    id: channel.slice(5),
-    project_id: null,
-    user_id: null,
-    status: "running",
-    started_at: null,
-    ended_at: null,
-    progress: null,
-    confirmation: null,
-    result: null,
-  };
-  return events.reduce(after, begun);
+interface MomentProps {
+  readonly at: string | null;
+  /** Of the page, and of the first event, in ms. */
+  readonly now: number;
+  readonly first: number;
+  /** RFC 3339; null: now. */
+  readonly onChoose: (time: string | null) => void;
+}
+
+/** The time that is looked at: said in words, or slid to. */
+function Moment({ at, now, first, onChoose }: MomentProps) {
+  const [said, setSaid] = useState("");
+  const [slid, setSlid] = useState<number | null>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only once the slider rests.
+  useEffect(() => {
+    if (slid === null) return;
+    const timer = setTimeout(() => {
+      onChoose(new Date(slid).toISOString());
+      setSlid(null);
+    }, 300);
+    return () => clearTimeout(timer);
+  }, [slid]);
+  const time = slid ?? (at === null ? now : Date.parse(at));
+  const found = when(said, now);
+  const [oldest, newest] = [Math.min(first, time), Math.max(now, time)];
+  return (
+    <section className="moment" aria-label="Time">
+      <form
+        className="field"
+        onSubmit={(event) => {
+          event.preventDefault();
+          const meant = when(said, Date.now());
+          if (meant) onChoose(meant.toISOString());
+        }}
+      >
+        <label>
+          From{" "}
+          <input
+            data-search
+            aria-label="When"
+            placeholder="yesterday 10:00"
+            title="yesterday 10:00, 9:30, 2 h ago, 2026-01-31 12:00"
+            value={said}
+            aria-invalid={said !== "" && found === null}
+            onChange={(event) => setSaid(event.target.value)}
+          />
+        </label>{" "}
+        <button type="submit" disabled={found === null}>
+          Go
+        </button>
+      </form>
+      <span className="buttons">
+        <button type="button" onClick={() => onChoose(when("1 h ago", Date.now())?.toISOString() ?? null)}>
+          An hour ago
+        </button>
+        <button
+          type="button"
+          onClick={() => onChoose(when("yesterday 10:00", Date.now())?.toISOString() ?? null)}
+        >
+          Yesterday 10:00
+        </button>
+        <button type="button" disabled={at === null} onClick={() => onChoose(null)}>
+          Now
+        </button>
+      </span>
+      <div className="slide">
+        <input
+          type="range"
+          aria-label="Time"
+          aria-valuetext={fullTime(time)}
+          min={oldest}
+          max={newest}
+          step={Math.min(60_000, Math.max(1, Math.floor((newest - oldest) / 1000)))}
+          value={time}
+          onChange={(event) => setSlid(Number(event.target.value))}
+        />
+        <span>{at === null && slid === null ? "now" : fullTime(time)}</span>
+      </div>
+    </section>
+  );
 }

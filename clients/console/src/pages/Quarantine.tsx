@@ -1,4 +1,5 @@
 import { useState } from "react";
+import { back, FIRST, onward, pathOf } from "../parts/paging";
 import { Trouble } from "../parts/Trouble";
 import { shortTime } from "../parts/time";
 import { usePolled } from "../shell/service";
@@ -21,8 +22,8 @@ interface Answer {
 
 /** Records that no reader can use. */
 export function Quarantine() {
-  const [before, setBefore] = useState<string | null>(null);
-  const { value, error } = usePolled<Answer>(`quarantine${before ? `?before=${before}` : ""}`, 10_000);
+  const [trail, setTrail] = useState(FIRST);
+  const { value, error } = usePolled<Answer>(pathOf("quarantine", "before", trail), 10_000);
   return (
     <>
       <header className="title">
@@ -51,14 +52,16 @@ export function Quarantine() {
           </li>
         ))}
       </ul>
-      <div className="line">
-        <button type="button" disabled={before === null} onClick={() => setBefore(null)}>
-          Newest
-        </button>
-        <button type="button" disabled={!value?.next} onClick={() => setBefore(value?.next ?? null)}>
-          Older
-        </button>
-      </div>
+      {(trail.length > 0 || value?.next) && (
+        <div className="line">
+          <button type="button" disabled={trail.length === 0} onClick={() => setTrail(back(trail))}>
+            Newer
+          </button>
+          <button type="button" disabled={!value?.next} onClick={() => setTrail(onward(trail, value?.next))}>
+            Older
+          </button>
+        </div>
+      )}
     </>
   );
 }

@@ -4,12 +4,14 @@ interface RowsProps {
   readonly count: number;
   readonly row: (index: number) => ReactNode;
   readonly label: string;
+  /** How many rows before the first there are no more: whoever reads further down goes on reading the same ones. */
+  readonly dropped?: number;
   /** Pixels. */
   readonly height?: number;
 }
 
 /** Very many rows of one height, of which only those in view are in the page. It stays at the end once it is there. */
-export function Rows({ count, row, label, height = 18 }: RowsProps) {
+export function Rows({ count, row, label, dropped = 0, height = 18 }: RowsProps) {
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const [view, setView] = useState({ top: 0, size: 600 });
@@ -22,6 +24,12 @@ export function Rows({ count, row, label, height = 18 }: RowsProps) {
   useLayoutEffect(() => {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [count]);
+  const had = useRef(dropped);
+  useLayoutEffect(() => {
+    const gone = dropped - had.current;
+    had.current = dropped;
+    if (gone > 0 && !atEnd.current && box.current) box.current.scrollTop -= gone * height;
+  }, [dropped, height]);
   useEffect(() => {
     const observer = new ResizeObserver(
       () => box.current && setView((had) => ({ ...had, size: box.current?.clientHeight ?? had.size })),

@@ -60,6 +60,16 @@ export function Shell({ onSignOut }: { readonly onSignOut: () => void }) {
     }
   });
 
+  const { pathname } = address;
+  const shown = useRef(pathname);
+  useEffect(() => {
+    if (shown.current === pathname) return;
+    shown.current = pathname;
+    scrollTo(0, 0);
+    // The row that led here is gone: who goes on by keys does so from the page's beginning.
+    if (document.activeElement === document.body) main.current?.focus({ preventScroll: true });
+  }, [pathname]);
+
   const title = titleOf(place);
   useEffect(() => {
     document.title = `${title} · Lastseen`;
@@ -85,8 +95,14 @@ export function Shell({ onSignOut }: { readonly onSignOut: () => void }) {
         </nav>
         <div className="who">
           <Connection />
-          <button type="button" className="quiet" onClick={turn} title="Light, dark, or as the system (d)">
-            {THEME_NAMES[theme]}
+          <button
+            type="button"
+            className="quiet"
+            onClick={turn}
+            aria-label={`Colours: ${THEME_NAMES[theme]}`}
+            title="Light, dark, or as the system (d)"
+          >
+            ◐ <span className="wide">{THEME_NAMES[theme]}</span>
           </button>
           <button
             type="button"
@@ -97,6 +113,9 @@ export function Shell({ onSignOut }: { readonly onSignOut: () => void }) {
           >
             ?
           </button>
+          <span className="wide soft" title="Signed in">
+            {user}
+          </span>
           <button type="button" className="quiet" onClick={onSignOut} title={`Signed in as ${user}`}>
             Sign out
           </button>

@@ -10,16 +10,19 @@ export const PAGES: { readonly [key: string]: { readonly path: string; readonly 
   q: { path: "/quarantine", name: "Quarantine" },
 };
 
+export const LEAVE_TERMINAL = "Shift+Esc";
+
 /** The keys of the page that is shown, for the list of them. */
 export const KEYS: readonly (readonly [string, string])[] = [
   ...Object.entries(PAGES).map(([key, { name }]) => [`g ${key}`, `Go to ${name}`] as const),
-  ["/", "Search or filter"],
+  ["/", "Search, filter, or answer a task"],
   ["j, k", "Next, previous row"],
   ["Enter", "Open the row"],
   ["p", "Pause the feed, or let it go on"],
   ["d", "Light, dark, or as the system"],
   ["?", "These keys"],
   ["Esc", "Leave a field, close a list"],
+  [LEAVE_TERMINAL, "Leave a terminal, which takes all other keys"],
 ];
 
 export type Action =

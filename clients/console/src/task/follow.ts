@@ -1,141 +1,50 @@
-/** A task as it is and goes on: its state first, then what follows that, or all of its output. */
+/** How a task is followed: from which start, and what its first event says of it. */
 
-import {
-  isEvent,
-  type LastseenEvent,
-  type OutputData,
-  parsePosition,
-  type ScreenData,
-  type WebSocketClient,
-} from "@lastseen/client";
-import type { HttpClient, TaskState } from "@lastseen/client/http";
-import { outcomeOf } from "../parts/sentences";
-import { Lines } from "./lines";
+import type { LastseenEvent } from "@lastseen/client";
+import type { TaskState } from "@lastseen/client/http";
+import { type TaskOptions, taskViewOf } from "@lastseen/client/stores";
 
-export type Shown = Pick<
-  TaskState,
-  | "id"
-  | "project_id"
-  | "user_id"
-  | "status"
-  | "started_at"
-  | "ended_at"
-  | "progress"
-  | "confirmation"
-  | "result"
->;
+/** So many bytes of a terminal are written anew when its page is opened; of more the screen is shown at once. */
+export const REPLAYED = 1024 * 1024;
 
-const ENDS: { readonly [type: string]: TaskState["status"] } = {
-  task_completed: "completed",
-  task_failed: "failed",
-  task_cancelled: "cancelled",
-  task_timeout: "timeout",
-};
-
-/** The state behind an event. */
-export function after(state: Shown, event: LastseenEvent): Shown {
-  const end = ENDS[event.type];
-  if (end)
-    return {
-      ...state,
-      status: end,
-      confirmation: null,
-      result: event.data,
-      ended_at: event.appended_at ?? event.timestamp,
-    };
-  if (isEvent(event, "task_progress_update")) return { ...state, progress: event.data };
-  if (isEvent(event, "task_confirmation_required"))
-    return { ...state, status: "waiting", confirmation: event.data };
-  if (event.type === "task_paused") return { ...state, status: "paused" };
-  if (event.type === "task_resumed") return { ...state, status: "running", confirmation: null };
-  if (isEvent(event, "task_status_change") && ["running", "paused", "waiting"].includes(event.data.status)) {
-    return {
-      ...state,
-      status: event.data.status as Shown["status"],
-      confirmation: event.data.status === "running" ? null : state.confirmation,
-    };
-  }
-  return state;
+export function isShort({ screen }: TaskState): boolean {
+  return screen === null || screen.offset <= REPLAYED;
 }
 
-export class FollowedTask {
-  state: Shown | undefined;
-  screen: ScreenData | null = null;
-  error: (Error & { code?: string }) | undefined;
-  gap = false;
-  /** Whether it has a terminal of its own, as its start or its output says. */
-  isTerminal = false;
-  readonly receipts: { id: string; text: string }[] = [];
-  readonly output = new Lines();
-  /** Chunks of the terminal; taken by `onTerminal`, kept until there is one. */
-  readonly #waiting: OutputData[] = [];
-  #onTerminal: ((data: OutputData) => void) | undefined;
-  readonly #changed = new Set<() => void>();
-  #due = false;
-  version = 0;
+/** From the task's start on; else behind the state, whose screen is where its terminal begins. */
+export function startOf(state: TaskState, fromStart: boolean): TaskOptions {
+  const view = taskViewOf(state);
+  return fromStart ? { after: "earliest", view, viewAt: state.position } : { after: state.position, view };
+}
 
-  readonly subscribe = (changed: () => void): (() => void) => {
-    this.#changed.add(changed);
-    return () => this.#changed.delete(changed);
+export interface Begun {
+  /** The program and its arguments, as a shell shows them. */
+  readonly command: string | undefined;
+  /** Of its terminal, if it has one. */
+  readonly size: Size | undefined;
+}
+
+export interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** What the `task_started` among a task's events says. */
+export function begunOf(events: readonly LastseenEvent[]): Begun {
+  const data = events.find(({ type }) => type === "task_started")?.data ?? {};
+  const { command, pty, columns, rows } = data;
+  const isSized = pty === true && isCount(columns) && isCount(rows);
+  return {
+    command: Array.isArray(command) ? command.map(quoted).join(" ") : undefined,
+    size: isSized ? { columns, rows } : pty === true ? { columns: 80, rows: 24 } : undefined,
   };
+}
 
-  set onTerminal(taken: ((data: OutputData) => void) | undefined) {
-    this.#onTerminal = taken;
-    if (taken) for (const data of this.#waiting.splice(0)) taken(data);
-  }
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) <= 1000;
+}
 
-  /** Until the signal says stop. */
-  async follow(id: string, http: HttpClient, client: WebSocketClient, signal: AbortSignal): Promise<void> {
-    try {
-      const state = await http.task(id, { signal });
-      if (signal.aborted) return;
-      this.state = state;
-      this.screen = state.screen;
-      this.isTerminal = state.screen !== null;
-      this.#change();
-      const from = parsePosition(state.position);
-      const subscription = client.subscribeToTask(id, {
-        after: state.screen ? state.position : "earliest",
-        onEvent: (event) => {
-          if (event.type === "task_started" && event.data.pty === true) this.isTerminal = true;
-          if (isEvent(event, "task_output")) {
-            if (event.data.stream === "pty") this.isTerminal = true;
-            if (event.data.stream !== "pty") this.output.add(event.data);
-            else if (this.#onTerminal) this.#onTerminal(event.data);
-            else this.#waiting.push(event.data);
-          }
-          if (isEvent(event, "task_command") && event.data.state !== "accepted") {
-            this.receipts.push({ id: event.id, text: `${event.data.by}: ${outcomeOf(event.data)}` });
-          }
-          if (this.state && event.offset > (from.offsets.get(event.partition) ?? -1))
-            this.state = after(this.state, event);
-          this.#change();
-        },
-        onGap: () => {
-          this.gap = true;
-          this.#change();
-        },
-        onEnd: (error) => {
-          if (!error) return;
-          this.error = error;
-          this.#change();
-        },
-      });
-      signal.addEventListener("abort", () => subscription.unsubscribe(), { once: true });
-    } catch (error) {
-      if (signal.aborted) return;
-      this.error = error as Error;
-      this.#change();
-    }
-  }
-
-  #change(): void {
-    if (this.#due) return;
-    this.#due = true;
-    setTimeout(() => {
-      this.#due = false;
-      this.version += 1;
-      for (const changed of this.#changed) changed();
-    }, 30);
-  }
+function quoted(word: unknown): string {
+  const text = String(word);
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -1,36 +1,48 @@
 /** The output of plain streams as lines, whole or said not to be. */
 
-import type { OutputData } from "@lastseen/client";
+import type { OutputChunk } from "@lastseen/client/stores";
 
 export interface Line {
   readonly stream: string;
   readonly text: string;
 }
 
-const MOST = 200_000;
+/** So many lines are kept, the last ones. */
+export const MOST_LINES = 200_000;
+/** A line that is longer is shown as several. */
+export const LONGEST = 32_768;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: what terminals are told by begins with one.
 const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])/g;
 
-/** Takes chunks in the order of the channel. A chunk that was had is passed over; what is missing is told by a line. */
+/** Takes chunks as an output gives them: in order, each byte once, what is missing counted. */
 export class Lines {
   readonly lines: Line[] = [];
-  /** Lines that were let go, so that the page stays small. */
+  /** How many lines were let go, so that the page stays small. */
   dropped = 0;
-  readonly #streams = new Map<string, { next: number; rest: string; decoder: TextDecoder }>();
+  readonly #most: number;
+  readonly #streams = new Map<string, { rest: string; readonly decoder: TextDecoder }>();
 
-  add(data: OutputData): void {
-    const stream = this.#stream(data.stream);
-    if (data.offset < stream.next) return;
-    if (data.offset > stream.next)
-      this.#push(data.stream, `… ${data.offset - stream.next} bytes are missing …`);
-    stream.next = data.offset + data.bytes;
-    const bytes = data.text === undefined ? bytesOf(data) : undefined;
-    const text =
-      stream.rest +
-      (bytes ? stream.decoder.decode(bytes, { stream: true }) : stream.decoder.decode() + data.text);
-    const parts = text.split("\n");
-    stream.rest = parts.pop() ?? "";
-    for (const part of parts) this.#push(data.stream, shown(part));
+  constructor(most: number = MOST_LINES) {
+    this.#most = most;
+  }
+
+  add({ stream: name, data, missing }: OutputChunk): void {
+    const stream = this.#stream(name);
+    if (missing > 0) {
+      this.#end(name, stream);
+      this.#push(name, `… ${missing} bytes are missing …`);
+    }
+    const parts = (stream.rest + stream.decoder.decode(data, { stream: true })).split("\n");
+    stream.rest = "";
+    const rest = parts.pop() ?? "";
+    for (const part of parts) this.#push(name, shown(part));
+    stream.rest = lastOf(rest);
+    while (stream.rest.length > LONGEST) {
+      this.#push(name, shown(stream.rest.slice(0, LONGEST)));
+      stream.rest = stream.rest.slice(LONGEST);
+    }
+    if (this.lines.length > this.#most * 1.1)
+      this.dropped += this.lines.splice(0, this.lines.length - this.#most).length;
   }
 
   /** What came behind the last end of a line. */
@@ -40,28 +52,34 @@ export class Lines {
       .map(([stream, { rest }]) => ({ stream, text: shown(rest) }));
   }
 
-  #push(stream: string, text: string): void {
-    this.lines.push({ stream, text });
-    if (this.lines.length > MOST + MOST / 10)
-      this.dropped += this.lines.splice(0, this.lines.length - MOST).length;
+  /** What lies before a hole is a line of its own. */
+  #end(name: string, stream: { rest: string; readonly decoder: TextDecoder }): void {
+    const rest = stream.rest + stream.decoder.decode();
+    stream.rest = "";
+    if (rest !== "") this.#push(name, shown(rest));
   }
 
-  #stream(name: string) {
+  #push(stream: string, text: string): void {
+    this.lines.push({ stream, text });
+  }
+
+  #stream(name: string): { rest: string; readonly decoder: TextDecoder } {
     let stream = this.#streams.get(name);
     if (stream === undefined) {
-      stream = { next: 0, rest: "", decoder: new TextDecoder() };
+      stream = { rest: "", decoder: new TextDecoder("utf-8", { ignoreBOM: true }) };
       this.#streams.set(name, stream);
     }
     return stream;
   }
 }
 
-export function bytesOf(data: OutputData): Uint8Array<ArrayBuffer> {
-  if (data.text !== undefined) return new TextEncoder().encode(data.text);
-  return Uint8Array.from(atob(data.base64 ?? ""), (one) => one.charCodeAt(0));
-}
-
 /** A line as a terminal would leave it: without colours, and with what was written over the rest last. */
 function shown(text: string): string {
-  return text.replace(CONTROL, "").replace(/\r+$/, "").split("\r").pop() ?? "";
+  return lastOf(text).replace(CONTROL, "").replace(/\r+$/, "");
+}
+
+/** What is behind the last return of the carriage that something follows: what was before has been written over. */
+function lastOf(text: string): string {
+  const end = text.length - (/\r+$/.exec(text)?.[0].length ?? 0);
+  return text.slice(text.lastIndexOf("\r", end - 1) + 1);
 }

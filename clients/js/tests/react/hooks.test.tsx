@@ -19,7 +19,7 @@ import type { ClientOptions } from "../../src/options.js";
 import { greeting } from "../connected.js";
 import { FakeClock, settled } from "../fake-clock.js";
 import { type FakeSocket, socketsFor } from "../fake-socket.js";
-import { answer, event, output, subscribes } from "./served.js";
+import { answer, event, output, subscribes } from "../stores/served.js";
 
 (globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }).IS_REACT_ACT_ENVIRONMENT = true;
 

@@ -1,8 +1,8 @@
 /** The events of a channel in their order, the newest so many of them. */
 
-import type { WebSocketClient } from "../../src/client.js";
-import type { LastseenEvent } from "../../src/events.js";
-import type { StartOptions } from "../../src/follower.js";
+import type { WebSocketClient } from "../src/client.js";
+import type { LastseenEvent } from "../src/events.js";
+import type { StartOptions } from "../src/follower.js";
 import { FollowingStore, type FollowState, NOT_FOLLOWED } from "./following.js";
 import { Newest } from "./newest.js";
 

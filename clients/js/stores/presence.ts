@@ -1,7 +1,7 @@
 /** Who is there, asked again every so often and with each connection. */
 
-import type { WebSocketClient } from "../../src/client.js";
-import { LastseenError } from "../../src/errors.js";
+import type { WebSocketClient } from "../src/client.js";
+import { LastseenError } from "../src/errors.js";
 import { Store } from "./store.js";
 
 export interface PresenceOptions {

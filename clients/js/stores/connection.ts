@@ -1,10 +1,10 @@
 /** What a client is doing, and the last message that it had. */
 
-import type { WebSocketClient } from "../../src/client.js";
-import type { ClientState } from "../../src/client-events.js";
-import type { LastseenError } from "../../src/errors.js";
-import type { LastseenEvent } from "../../src/events.js";
-import type { Message } from "../../src/notices.js";
+import type { WebSocketClient } from "../src/client.js";
+import type { ClientState } from "../src/client-events.js";
+import type { LastseenError } from "../src/errors.js";
+import type { LastseenEvent } from "../src/events.js";
+import type { Message } from "../src/notices.js";
 import { Store } from "./store.js";
 
 export interface Connection {

@@ -1,6 +1,6 @@
 /** The newest so many events. */
 
-import type { LastseenEvent } from "../../src/events.js";
+import type { LastseenEvent } from "../src/events.js";
 
 interface View {
   readonly items: readonly LastseenEvent[];

@@ -2,7 +2,7 @@
 
 import { array, assert, integer, property, string } from "fast-check";
 import { expect, test } from "vitest";
-import { OutputCollector } from "../../react/stores/output.js";
+import { OutputCollector } from "../../stores/output.js";
 
 const ENCODER = new TextEncoder();
 const MUCH = 1_000_000;

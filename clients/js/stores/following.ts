@@ -1,9 +1,9 @@
 /** Following a channel for as long as somebody listens, and going on from there when somebody does again. */
 
-import type { WebSocketClient } from "../../src/client.js";
-import type { LastseenError } from "../../src/errors.js";
-import type { LastseenEvent } from "../../src/events.js";
-import type { ChannelSubscription, Gap, StartOptions } from "../../src/follower.js";
+import type { WebSocketClient } from "../src/client.js";
+import type { LastseenError } from "../src/errors.js";
+import type { LastseenEvent } from "../src/events.js";
+import type { ChannelSubscription, Gap, StartOptions } from "../src/follower.js";
 import { Store } from "./store.js";
 
 const MAX_GAPS = 100;
@@ -77,6 +77,7 @@ export abstract class FollowingStore<T extends FollowState> extends Store<T> {
       },
       onGap: (gap) => {
         this.#gaps = [...this.#gaps, gap].slice(-MAX_GAPS);
+        this.passed(gap);
         this.touch();
       },
       onEnd: (error) => this.#ended(error),
@@ -94,6 +95,9 @@ export abstract class FollowingStore<T extends FollowState> extends Store<T> {
 
   /** The next event of the channel. */
   protected abstract take(event: LastseenEvent): void;
+
+  /** What lies between two positions will not come. */
+  protected passed(_gap: Gap): void {}
 
   #ended(error: LastseenError | undefined): void {
     // Undefined where we have left it ourselves.

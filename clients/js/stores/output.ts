@@ -1,6 +1,6 @@
 /** The output of a task: chunks that say which bytes of which stream they are, so that a terminal appends the new ones. */
 
-import type { OutputData } from "../../src/events.js";
+import type { OutputData } from "../src/events.js";
 
 export interface OutputChunk {
   readonly stream: string;

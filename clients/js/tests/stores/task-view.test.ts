@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { taskAfter, taskViewOf, UNKNOWN_TASK } from "../../react/stores/task-view.js";
 import type { LastseenEvent } from "../../src/events.js";
+import { taskAfter, taskViewOf, UNKNOWN_TASK } from "../../stores/task-view.js";
 
 interface Vector {
   readonly name: string;

@@ -4,7 +4,7 @@
  * task's start come to.
  */
 
-import type { LastseenEvent, TaskStatus } from "../../src/events.js";
+import type { LastseenEvent, TaskStatus } from "../src/events.js";
 
 type Data = Readonly<Record<string, unknown>>;
 export type TaskDoes = Exclude<TaskStatus, "pending">;

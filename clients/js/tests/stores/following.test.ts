@@ -1,9 +1,10 @@
 /** Stores over a client whose other end is the test; no React. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type ChannelState, ChannelStore } from "../../react/stores/channel.js";
-import { storesOf } from "../../react/stores/stores.js";
 import type { Message } from "../../src/notices.js";
+import { type ChannelState, ChannelStore } from "../../stores/channel.js";
+import { storesOf } from "../../stores/stores.js";
+import { UNKNOWN_TASK } from "../../stores/task-view.js";
 import { type Connected, connected, greeting, HEAD } from "../connected.js";
 import { settled } from "../fake-clock.js";
 import type { FakeSocket } from "../fake-socket.js";
@@ -168,6 +169,37 @@ describe("a task", () => {
       "task_progress_update",
       "task_completed",
     ]);
+  });
+
+  test("what a state says already is shown and not folded again, until the log is another", async () => {
+    const { client, socket } = await connected();
+    const of = { project_id: "p" };
+    const view = { ...UNKNOWN_TASK, projectId: "p", started: true, status: "running" as const };
+    const store = storesOf(client).task("t", undefined, { after: "earliest", view, viewAt: "k3f9:0=2,1=-1" });
+    store.subscribe(noop);
+    answer(socket);
+    socket.receive(output(0, 0, "all of it", of));
+    socket.receive(event(1, { ...of, type: "task_paused" }));
+    socket.receive(event(2, { ...of, type: "task_resumed" }));
+    frame();
+    expect(store.get()).toMatchObject({
+      view: { status: "running" },
+      events: [{ offset: 1 }, { offset: 2 }],
+    });
+    expect(store.get().output.text()).toBe("all of it");
+    socket.receive(event(3, { ...of, type: "task_paused" }));
+    frame();
+    expect(store.get().view.status).toBe("paused");
+    socket.receive({
+      type: "gap",
+      channels: ["task:t"],
+      requested: "k3f9:0=3,1=-1",
+      earliest: "k3fa:0=-1,1=-1",
+      reason: "epoch",
+    });
+    socket.receive(event(0, { ...of, type: "task_resumed" }));
+    frame();
+    expect(store.get().view.status).toBe("running");
   });
 
   test("of another project that had the name before, nothing is left", async () => {

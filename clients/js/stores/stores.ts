@@ -1,6 +1,6 @@
 /** The stores of a client: components that ask for the same share one, so that it is followed and folded once. */
 
-import type { WebSocketClient } from "../../src/client.js";
+import type { WebSocketClient } from "../src/client.js";
 import { type ChannelOptions, ChannelStore } from "./channel.js";
 import { ConnectionStore, LastMessageStore } from "./connection.js";
 import { type PresenceOptions, PresenceStore } from "./presence.js";
