@@ -100,6 +100,11 @@ class Subscribe:
     last: int | None = None
     """From so many of each channel's last events."""
 
+    @property
+    def is_from_now(self) -> bool:
+        """Whether it names no start."""
+        return self.after is None and self.since_ms is None and self.last is None
+
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
