@@ -63,6 +63,10 @@ async def measure(site: Site) -> list[Row]:
         ways = _ways(PostgresTickets(pool, seconds=_TTL, most=1_000))
         users = [user_of(number) for number in range(amount)]
         await until_quiet(served)
+        # A node that has just begun is slower: its memory grows, and its code is run for the first time.
+        await clients.come(served.port, [head(served.port, "", bearer(user)) for user in users[: amount // 4]])
+        await clients.cut()
+        await until_quiet(served)
         for way in ways * site.pairs:
             after = Position(ground.epoch, await until_read(log, served)).token
             said = await way.heads(users, f"&after={after}")

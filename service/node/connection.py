@@ -40,6 +40,7 @@ class Connection:
     """
 
     __slots__ = (
+        "__weakref__",
         "_heard_at",
         "_is_gone",
         "_pings",

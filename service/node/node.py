@@ -31,6 +31,7 @@ from service.node.event_streams import EventStreams, Stream
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
+from service.node.leftovers import Leftovers
 from service.node.listing import Listing
 from service.node.offline import OfflineMessages
 from service.node.outside import Outside
@@ -144,6 +145,8 @@ class Node:
         self.publisher = Publisher(log, rights, self.tail, settings.max_event_bytes)
         self.ended = 0
         """Conversations and streams that were, and are over."""
+        self.leftovers = Leftovers()
+        """Conversations that are over."""
 
     @property
     def connections(self) -> int:
@@ -167,6 +170,7 @@ class Node:
         self.commands.leave(connection.id)
         if self.services.connections.remove(connection):
             self.ended += 1
+            self.leftovers.add(connection)
             left, self._left = self._left, asyncio.Event()
             left.set()
 
