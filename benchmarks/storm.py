@@ -160,12 +160,12 @@ async def _storm(
 
 
 def _sender(log: KafkaLog, began: asyncio.Event | None = None) -> Send:
-    """What appends one record; `began` is set with the first."""
+    """What appends records; `began` is set with the first."""
 
-    async def append(record: NewRecord) -> object:
+    async def append(records: Sequence[NewRecord]) -> object:
         if began is not None:
             began.set()
-        return await log.append([record])
+        return await log.append(records)
 
     return append
 
