@@ -136,6 +136,8 @@ class Window:
 
     def spans(self, offsets: Mapping[int, int]) -> bool:
         """Whether these name every partition, and what follows each is held, or next to be read."""
+        if offsets == self.heads():
+            return True
         for number, partition in self._partitions.items():
             offset = offsets.get(number)
             if offset is None or not partition.first <= offset + 1 <= partition.next:
@@ -144,6 +146,8 @@ class Window:
 
     def holds(self, cursor: Mapping[int, int]) -> bool:
         """Whether it holds everything above these offsets that has been read."""
+        if cursor == self.heads():
+            return True
         return all(after + 1 >= self._partitions[partition].first for partition, after in cursor.items())
 
     def heads(self) -> Mapping[int, int]:

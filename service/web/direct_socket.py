@@ -311,10 +311,13 @@ class DirectSocket(asyncio.Protocol):
 
     def _act_at_once(self, connection: Connection, said: str | bytes) -> None:
         """Act on a message, in a task if something has to be awaited for it; further messages wait then."""
-        if self._may_say(connection, said):
-            rest = connection.receive_at_once(said)
-            if rest is not None:
-                self._do(partial(self._act, connection, rest))
+        try:
+            rest = connection.receive_at_once(said) if self._may_say(connection, said) else None
+        except Exception:  # noqa: BLE001 - as in `_run`
+            self._failed()
+            return
+        if rest is not None:
+            self._do(partial(self._act, connection, rest))
 
     def _may_say(self, connection: Connection, said: str | bytes) -> bool:
         """Whether it is not too much; else it has ended the conversation."""

@@ -29,7 +29,7 @@ class HandShake(NamedTuple):
     """What was asked for. The names of the headers are in lower case."""
 
     query: bytes
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: list[tuple[bytes, bytes]]
     subprotocols: Sequence[str]
     accept: str
     """What `Sec-WebSocket-Accept` has to be."""

@@ -141,7 +141,7 @@ def reception(head_seconds: float, short_way: ShortWay | None = None) -> type[Re
 
 def _caller(asked: HandShake, transport: asyncio.Transport) -> Caller:
     peer = transport.get_extra_info("peername")
-    headers = Headers(raw=list(asked.headers))
+    headers = Headers(raw=asked.headers)
     return Caller(_read_query(asked.query), headers, asked.subprotocols, Address(*peer[:2]) if peer else None)
 
 

@@ -20,6 +20,7 @@ from service.adapters.tokens import issue
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.domain.limits import Allowed, Limits
+from service.node.connection import Connection
 from service.node.node import Node, running
 from service.ports import Epoch
 from service.settings import Settings
@@ -452,7 +453,16 @@ async def test_a_fault_of_the_program_ends_one_conversation_visibly(
     async def fail(*_: object) -> None:
         raise RuntimeError("of the program")
 
+    def fail_at_once(*_: object) -> None:
+        raise RuntimeError("of another part")
+
     monkeypatch.setattr(direct_socket, "_LAST_WORDS_SECONDS", 0.01)
+    client = await greeted(place)
+    await until(lambda: not place.tasks, what="nothing going on")
+    monkeypatch.setattr(Connection, "receive_at_once", fail_at_once)
+    client.say(type="ping")
+    assert (await client.closed()).code == 1011
+    assert "of another part" in caplog.text
     monkeypatch.setattr(direct_socket, "open_conversation", fail)
     assert (await place.come().closed()).code == 1011
     assert "of the program" in caplog.text
