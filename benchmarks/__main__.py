@@ -12,7 +12,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from benchmarks import append, away, emitters, fanout, latency, log_writer, replay, report, start_up, storm
+from benchmarks import (
+    append,
+    away,
+    emitters,
+    fanout,
+    hand_shakes,
+    idle,
+    latency,
+    log_writer,
+    replay,
+    report,
+    start_up,
+    storm,
+)
 from benchmarks.measured import Row
 from benchmarks.site import Site
 
@@ -25,10 +38,12 @@ BENCHMARKS: dict[str, Callable[[Site], Awaitable[list[Row]]]] = {
     "fanout": fanout.measure,
     "replay": replay.measure,
     "latency": latency.measure,
+    "handshakes": hand_shakes.measure,
+    "idle": idle.measure,
     "away": away.measure,
     "storm": storm.measure,
 }
-ONLY_BY_NAME = {"away", "storm"}
+ONLY_BY_NAME = {"away", "handshakes", "idle", "storm"}
 """Those that take many minutes."""
 PAIRS = 5
 
@@ -44,7 +59,9 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="once each and little of it: whether they run at all")
     parser.add_argument("--pairs", type=int, help=f"repetitions of each comparison (default {PAIRS}, quick 1)")
-    parser.add_argument("--clients", type=int, help="how many the storm is of (default 10000, quick 200)")
+    parser.add_argument(
+        "--clients", type=int, help="how many come in handshakes, idle and storm (default 4000, 10000, 10000)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
     names: list[str] = arguments.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]

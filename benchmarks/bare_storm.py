@@ -1,6 +1,7 @@
-"""A process that serves ready bytes to whoever connects, and nothing else: `python -m benchmarks.bare_storm SIZE`.
+"""A process that serves ready bytes to whoever connects, and no more: `python -m benchmarks.bare_storm SIZE TYPE`.
 
-It accepts, waits for the end of a hand-shake's head, and sends an answer of SIZE bytes in all. stdout: its port.
+It accepts, waits for the end of a hand-shake's head, and sends an answer of SIZE bytes in all, which ends with a
+message of that TYPE. stdout: its port.
 """
 
 import contextlib
@@ -14,13 +15,13 @@ from service.embedded.free_ports import HOST
 _BACKLOG: Final = 4096
 _HEAD: Final = 65_536
 _HELLO: Final = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-_END: Final = b'{"type":"caught_up"}'
 
 
 def main() -> None:
     """Serve until ended."""
     size = int(sys.argv[1])
-    answer = _HELLO + b"x" * max(size - len(_HELLO) - len(_END), 0) + _END
+    end = b'{"type":"%b"}' % sys.argv[2].encode()
+    answer = _HELLO + b"x" * max(size - len(_HELLO) - len(end), 0) + end
     with socket.create_server((HOST, 0), backlog=_BACKLOG) as server, select.epoll() as ready:
         server.setblocking(False)
         ready.register(server.fileno(), select.EPOLLIN)

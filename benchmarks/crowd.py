@@ -26,6 +26,7 @@ from typing import Any, Final, TypedDict
 from lastseen.channels import BROADCAST
 
 from benchmarks.missed import NUMBERED, Missed, read_missed
+from benchmarks.projects import project_of, user_of
 from service.adapters.tokens import issue
 
 _AT_ONCE: Final = 200
@@ -102,16 +103,6 @@ class Client:
         if not piece:
             raise ConnectionError(f"client {self.user} was closed, behind {b''.join(self.pieces)[-300:]!r}")
         return piece
-
-
-def user_of(number: int) -> str:
-    """The user of a client."""
-    return f"u{number:05d}"
-
-
-def project_of(number: int, projects: int) -> str:
-    """The project of a client's user."""
-    return f"p{number % projects:03d}"
 
 
 def main() -> None:

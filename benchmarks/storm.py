@@ -7,7 +7,6 @@ through it all.
 
 import asyncio
 import json
-import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -19,18 +18,15 @@ from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
-from lastseen.envelope import Event
-from lastseen.names import Category
-from lastseen.record import NewRecord, encode
+from lastseen.record import NewRecord
 
-from benchmarks.crowd import Order, Result, project_of, user_of
+from benchmarks.crowd import Order, Result
 from benchmarks.latency import Send, watched
 from benchmarks.measured import Pair, Row
 from benchmarks.missed import Amounts, make_missed, write_missed
 from benchmarks.processes import SECRET, NodeProcess, cpu_seconds, node, running
+from benchmarks.projects import append_all, members, project_of, until_read, user_of
 from benchmarks.site import Ground, Site
-from benchmarks.waiting import until
 from service.adapters.kafka.log import KafkaLog, open_log
 from service.embedded.free_ports import HOST
 from service.ports import Place
@@ -58,7 +54,6 @@ _EPOCH: Final = "FROM epoch"
 _EPOCH_SECONDS: Final = 2.0
 _TIDYING: Final = "pg_advisory_unlock_all"
 _LOOK_SECONDS: Final = 0.05
-_NEXT: Final = re.compile(r'lastseen_next_offset\{partition="(\d+)"\} (\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +95,15 @@ async def measure(site: Site) -> list[Row]:
             "LASTSEEN_WINDOW_BYTES": str(_WINDOW_BYTES),
         }
         served = await stack.enter_async_context(node(site, ground, **settings))
-        await _append(log, _members(case))
-        await _until_read(log, served)
+        await append_all(log, members(case.clients, case.projects))
+        await until_read(log, served)
         crowd = await stack.enter_async_context(_crowd(site, served, case))
         memory = served.memory_bytes()
         await crowd.tell("come")
         each = (served.memory_bytes() - memory) / case.clients
         await crowd.tell("cut")
         await _miss(log, case, crowd.missed)
-        await _until_read(log, served)
+        await until_read(log, served)
         quiet = (await watched(site, served.viewing, _sender(log), _RATE, case.watched)).p99
         sessions = await stack.enter_async_context(_sessions(site, ground))
         for _ in range(min(site.pairs, 3)):
@@ -165,39 +160,18 @@ async def _storm(
 
 
 def _sender(log: KafkaLog, began: asyncio.Event | None = None) -> Send:
-    """What appends one record; `began` is set with the first."""
+    """What appends records; `began` is set with the first."""
 
-    async def append(record: NewRecord) -> object:
+    async def append(records: Sequence[NewRecord]) -> object:
         if began is not None:
             began.set()
-        return await log.append([record])
+        return await log.append(records)
 
     return append
 
 
 def _users(case: Case) -> list[str]:
     return [user_of(number) for number in range(case.clients)]
-
-
-def _members(case: Case) -> list[NewRecord]:
-    """Each user is a member of its project."""
-    projects = [project_of(number, case.projects) for number in range(case.projects)]
-    events = [Event(type="project_created", category=Category.PROJECT, project_id=one) for one in projects]
-    events += [
-        Event(
-            type="project_member_added",
-            category=Category.PROJECT,
-            project_id=project_of(number, case.projects),
-            data={"user_id": user},
-        )
-        for number, user in enumerate(_users(case))
-    ]
-    return [encode(event) for event in events]
-
-
-async def _append(log: KafkaLog, records: Sequence[NewRecord]) -> Sequence[Place]:
-    """Append a batch, in order."""
-    return [place for at in range(0, len(records), _BATCH) for place in await log.append(records[at : at + _BATCH])]
 
 
 async def _miss(log: KafkaLog, case: Case, file: Path) -> None:
@@ -216,19 +190,6 @@ async def _miss(log: KafkaLog, case: Case, file: Path) -> None:
         for _ in range(_APPENDERS):
             tasks.create_task(append())
     write_missed(file, missed)
-
-
-async def _until_read(log: KafkaLog, served: NodeProcess) -> None:
-    """Wait until the node has read all that Kafka holds now."""
-    ends = {partition: held.next for partition, held in (await log.bounds()).items()}
-    async with httpx.AsyncClient(trust_env=False) as http:
-
-        async def has_read() -> bool:
-            shown = (await http.get(f"http://{HOST}:{served.port}/metrics")).text
-            read = {int(partition): float(offset) for partition, offset in _NEXT.findall(shown)}
-            return all(read[partition] >= end for partition, end in ends.items())
-
-        await until(has_read, _SECONDS)
 
 
 class CrowdProcess:
@@ -291,7 +252,7 @@ class BareProcess:
 
 @asynccontextmanager
 async def _bare(site: Site, size: int) -> AsyncIterator[BareProcess]:
-    async with running(site, "benchmarks.bare_storm", str(size), piped=True) as process:
+    async with running(site, "benchmarks.bare_storm", str(size), "caught_up", piped=True) as process:
         assert process.stdout is not None, "piped"
         yield BareProcess(process.pid, int(await process.stdout.readline()))
 

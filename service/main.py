@@ -219,7 +219,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             sockets=Host(node, door, settings.max_message_bytes) if settings.direct_writes else None,
             in_turn=node.services.pace.in_turn,
         )
-        looking = asyncio.create_task(look_through(lambda: node.ended, node.services.pace.quiet), name="garbage")
+        looking = asyncio.create_task(look_through(node.leftovers.count, node.services.pace.quiet), name="garbage")
         try:
             await server.serve()
         finally:

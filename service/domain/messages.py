@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from pydantic import JsonValue
@@ -16,7 +17,14 @@ Message = dict[str, object]
 
 def rfc3339(now_ms: int) -> str:
     """A time in UTC as the wire has it."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, ms = divmod(now_ms, 1000)
+    return f"{_second(second)}.{ms:03d}Z"
+
+
+@lru_cache(16)
+def _second(second: int) -> str:
+    """Of those that are written of most are now."""
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
 
 
 def _with_ref(message: Message, ref: JsonValue) -> Message:

@@ -12,7 +12,13 @@ from lastseen import close_codes
 SUBPROTOCOL: Final = "lastseen.v1"
 
 
-class State(Enum):
+class _Word(Enum):
+    """A word of the table: hashed by what it is, which a table that is asked for each thing asks for often."""
+
+    __hash__ = object.__hash__
+
+
+class State(_Word):
     """What a connection is."""
 
     OPENING = auto()
@@ -24,7 +30,7 @@ class State(Enum):
     """The last word has been said, or the client is gone."""
 
 
-class Input(Enum):
+class Input(_Word):
     """What can happen to a connection."""
 
     ADMITTED = auto()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from sys import float_info
 from typing import Final, NamedTuple
@@ -25,6 +26,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Fields = Mapping[str, JsonValue]
 """The members of a message."""
+
+_SHORT_TOKEN: Final = 1024
+# Of a crowd many have the same.
+_parsed = lru_cache(maxsize=1_024)(Position.parse)
 
 
 class ProtocolError(Exception):
@@ -99,6 +104,11 @@ class Subscribe:
     """From what was appended at this time (ms since 1970) or later."""
     last: int | None = None
     """From so many of each channel's last events."""
+
+    @property
+    def is_from_now(self) -> bool:
+        """Whether it names no start."""
+        return self.after is None and self.since_ms is None and self.last is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +207,7 @@ def _position(token: JsonValue, field: str) -> Position:
     if not isinstance(token, str):
         raise ProtocolError(f"{field} must be a position token", "invalid_position")
     try:
-        return Position.parse(token)
+        return _parsed(token) if len(token) <= _SHORT_TOKEN else Position.parse(token)
     except ValueError as error:
         raise ProtocolError(str(error), "invalid_position") from error
 

@@ -7,7 +7,13 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 
-class State(Enum):
+class _Word(Enum):
+    """A word of the table: hashed by what it is, which a table that is asked for each thing asks for often."""
+
+    __hash__ = object.__hash__
+
+
+class State(_Word):
     """What a channel is to a connection."""
 
     ABSENT = auto()
@@ -18,7 +24,7 @@ class State(Enum):
     """It pulls, from the cursor of its catch-up."""
 
 
-class Input(Enum):
+class Input(_Word):
     """What can happen to a subscription."""
 
     BEGUN = auto()

@@ -92,6 +92,8 @@ class CatchUp:
 
         `beside` are those that have, or had. Where it is ahead of a head it stays.
         """
+        if self.cursor == heads:
+            return True
         is_there = True
         for partition, head in heads.items():
             at = self.cursor[partition]

@@ -114,6 +114,7 @@ class Window:
         """By channel, then by partition: of most channels there is one."""
         self._arrivals: deque[Record] = deque()
         self._bytes = 0
+        self._heads: dict[int, int] | None = None
 
     @property
     def partitions(self) -> Iterable[int]:
@@ -135,6 +136,8 @@ class Window:
 
     def spans(self, offsets: Mapping[int, int]) -> bool:
         """Whether these name every partition, and what follows each is held, or next to be read."""
+        if offsets == self.heads():
+            return True
         for number, partition in self._partitions.items():
             offset = offsets.get(number)
             if offset is None or not partition.first <= offset + 1 <= partition.next:
@@ -143,16 +146,24 @@ class Window:
 
     def holds(self, cursor: Mapping[int, int]) -> bool:
         """Whether it holds everything above these offsets that has been read."""
+        if cursor == self.heads():
+            return True
         return all(after + 1 >= self._partitions[partition].first for partition, after in cursor.items())
 
-    def heads(self) -> dict[int, int]:
-        """Per partition the last offset read: the position of whoever has been served everything."""
-        return {number: partition.next - 1 for number, partition in self._partitions.items()}
+    def heads(self) -> Mapping[int, int]:
+        """Per partition the last offset read: the position of whoever has been served everything.
+
+        The same object until something more is read, for all who keep it: never changed.
+        """
+        if self._heads is None:
+            self._heads = {number: partition.next - 1 for number, partition in self._partitions.items()}
+        return self._heads
 
     def append(self, record: Record) -> None:
         """Put in a record that is not void, read at `next` or beyond."""
         partition = self._partitions[record.partition]
         partition.next = record.offset + 1
+        self._heads = None
         for channel in record.channels:
             runs = self._runs.get(channel)
             if runs is None:
@@ -169,7 +180,9 @@ class Window:
     def advance(self, number: int, next_offset: int) -> None:
         """The partition has been read up to `next_offset`, whatever lay there."""
         partition = self._partitions[number]
-        partition.next = max(partition.next, next_offset)
+        if next_offset > partition.next:
+            partition.next = next_offset
+            self._heads = None
 
     def waiting(self, channels: Iterable[str], cursor: Mapping[int, int]) -> dict[int, list[str]]:
         """Per partition those of the channels that have something above the cursor, which is within it or ahead."""

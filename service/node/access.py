@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Final
 
 from lastseen.channels import Channel, parse_channel
@@ -19,6 +20,9 @@ from service.ports import Verdict
 
 BY_THE_LOG: Final = ("project:", "task:")
 """How the names of channels begin whose rights the log gives and takes."""
+_LONGEST: Final = 160
+"""Characters past which a name is no channel."""
+_PARSED: Final = 4_096
 _BY_THE_LOG: Final = frozenset({"project", "task"})
 
 
@@ -50,6 +54,17 @@ class LogAccess:
             await self._get_to_know(channel.id for channel in channels.values() if channel and channel.kind == "task")
         # While others were waited for, a right may have ended: all verdicts are of this one moment.
         return {name: self._verdict(identity, channel, denials.get(name)) for name, channel in channels.items()}
+
+    def surely_may(self, identity: Identity, names: Sequence[str]) -> bool:
+        """As `JudgesAtOnce.surely_may`."""
+        return all(map(partial(self._surely_may, identity), names))
+
+    def _surely_may(self, identity: Identity, name: str) -> bool:
+        channel = _channel(name)
+        if channel is None or self._may_read(identity, channel) is not True:
+            return False
+        # An administrator may read what nobody here knows, and then it is got to know.
+        return channel.kind != "task" or self._known.known(channel.id) is not None
 
     async def _learn(
         self, identity: Identity, names: Sequence[str], doubtful: Mapping[str, Channel]
@@ -139,6 +154,12 @@ class LogAccess:
 
 
 def _channel(name: str) -> Channel | None:
+    return _parsed(name) if len(name) <= _LONGEST else None
+
+
+@lru_cache(_PARSED)
+def _parsed(name: str) -> Channel | None:
+    """Of a crowd many name the same."""
     try:
         return parse_channel(name)
     except ValueError:

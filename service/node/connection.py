@@ -1,7 +1,8 @@
 """One client's connection: driven by calls, without a task, queue or timer of its own."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache, partial
 
 from lastseen import close_codes
 from lastseen.positions import Position
@@ -27,6 +28,9 @@ _WINDOW_PAGE = 256
 _WINDOW_PAGE_BYTES = 128 * 1024
 """What one step takes out of the window, per partition: so many records, or one more than so many bytes."""
 
+# A ping says the same to thousands.
+_position = lru_cache(maxsize=64)(Position.parse)
+
 
 class Connection:
     """What one client has subscribed to, and what it is owed.
@@ -36,6 +40,7 @@ class Connection:
     """
 
     __slots__ = (
+        "__weakref__",
         "_heard_at",
         "_is_gone",
         "_pings",
@@ -97,20 +102,42 @@ class Connection:
 
     async def receive(self, text: str | bytes) -> None:
         """Act on a message of the client."""
+        rest = self.receive_at_once(text)
+        if rest is not None:
+            await rest()
+
+    def receive_at_once(self, text: str | bytes) -> Callable[[], Awaitable[None]] | None:
+        """The same without waiting: what has to be called and awaited for it is given back, mostly nothing."""
         self._heard_at = self.node.clock.now_ms()
         if self._take(Input.MESSAGE) is not Action.ACT:
-            return
+            return None
         ref: JsonValue = None
         try:
             message = parse_message(text)
             ref = message.ref
-            await self.node.handlers.handle(self, message)
+            rest = self.node.handlers.begin(self, message)
         except ProtocolError as error:
-            await self.room_to_answer()
-            self.fail(str(error), error.code, ref=error.ref)
+            return partial(self._refuse, error)
         except Exception:  # noqa: BLE001 - one message, of a deployment's own type perhaps, must not end the others'
-            _log.exception("a message of connection %s failed", self.id)
-            self.fail("Message processing error", "processing_error", ref=ref)
+            self._failed(ref)
+            return None
+        return None if rest is None else partial(self._act, rest, ref)
+
+    async def _act(self, rest: Callable[[], Awaitable[None]], ref: JsonValue) -> None:
+        try:
+            await rest()
+        except ProtocolError as error:
+            await self._refuse(error)
+        except Exception:  # noqa: BLE001 - as above
+            self._failed(ref)
+
+    async def _refuse(self, error: ProtocolError) -> None:
+        await self.room_to_answer()
+        self.fail(str(error), error.code, ref=error.ref)
+
+    def _failed(self, ref: JsonValue) -> None:
+        _log.exception("a message of connection %s failed", self.id)
+        self.fail("Message processing error", "processing_error", ref=ref)
 
     def answer(self, message: Message) -> None:
         """Send a message."""
@@ -336,7 +363,7 @@ class Connection:
     def pinged(self) -> Position | None:
         """The position of the ping that a `pong` answers, where the durable cursor may move there."""
         token = self._pings.answered()
-        return Position.parse(token) if token else None
+        return _position(token) if token else None
 
     def expiry_near(self) -> None:
         """The token ends within a minute."""

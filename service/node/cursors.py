@@ -15,6 +15,10 @@ _log = logging.getLogger(__name__)
 _BATCH: Final = 1_000
 _WAITING: Final = 100_000
 """Moves that may wait while the database is away; beyond, the oldest is dropped: its messages come once more."""
+_SETTLED: Final = 100_000
+"""Cursors of which is known where they were moved last, so that they are not moved there again."""
+_SETTLED_SECONDS: Final = 3_600.0
+"""For so long: one that somebody has deleted elsewhere is there again, and one that does not move is not forgotten."""
 _RETRY_SECONDS: Final = 5.0
 _STORE_SECONDS: Final = 2.0
 
@@ -25,6 +29,8 @@ class CursorKeeper:
     def __init__(self, cursors: Cursors) -> None:
         self._cursors = cursors
         self._waiting: dict[CursorKey, Position] = {}
+        self._settled: dict[CursorKey, Position] = {}
+        self._settled_since = 0.0
         self._has_work = asyncio.Event()
         # Who waits for a move to be durable.
         self._asking: dict[CursorKey, list[asyncio.Future[Position]]] = {}
@@ -36,7 +42,11 @@ class CursorKeeper:
         return stored if waiting is None else moved(stored, waiting)
 
     def move(self, key: CursorKey, position: Position) -> None:
-        """Move a cursor soon."""
+        """Move a cursor soon, unless that is where it was moved last: clients answer each ping, whatever has come."""
+        if self._settled.get(key) is not position or key in self._waiting:
+            self._move(key, position)
+
+    def _move(self, key: CursorKey, position: Position) -> None:
         waiting = self._waiting.pop(key, None)
         if len(self._waiting) >= _WAITING:
             del self._waiting[next(iter(self._waiting))]
@@ -48,7 +58,7 @@ class CursorKeeper:
 
         Raises HistoryUnavailable where that takes too long; it is moved all the same when the database is back.
         """
-        self.move(key, position)
+        self._move(key, position)
         waiting: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
         asking = self._asking.setdefault(key, [])
         asking.append(waiting)
@@ -76,6 +86,7 @@ class CursorKeeper:
         deleted = await self._cursors.delete(key)
         if waited is not None:
             self._written({key: waited})
+        self._settled.pop(key, None)
         return deleted or waited is not None
 
     async def run(self) -> None:
@@ -96,7 +107,11 @@ class CursorKeeper:
             self._tell(moved_to)
 
     def _written(self, batch: dict[CursorKey, Position]) -> None:
+        now = asyncio.get_running_loop().time()
+        if len(self._settled) > _SETTLED or now - self._settled_since > _SETTLED_SECONDS:
+            self._settled, self._settled_since = {}, now
         for key, position in batch.items():
+            self._settled[key] = position
             # One that has moved on meanwhile is written again.
             if self._waiting.get(key) is position:
                 del self._waiting[key]

@@ -175,9 +175,9 @@ class EventHistory:
         """The position behind which lie the last `count` events, by their times of appending, or all where there are
         fewer. No lower than it has to be. Raises HistoryUnavailable where looking for them takes too long."""
         earliest = (await self._replay.begin(EARLIEST)).cursor
-        behind = self._window.heads()
+        behind = dict(self._window.heads())
         deadline = asyncio.get_running_loop().time() + _LAST_SECONDS
-        descent = Descent(self._window, self._replay, self._sources, wanted, dict(behind), _next(earliest), deadline)
+        descent = Descent(self._window, self._replay, self._sources, wanted, behind.copy(), _next(earliest), deadline)
         while count > 0 and (record := await descent.take()) is not None:
             count -= not isinstance(record, Unusable)
             behind[record.partition] = record.offset - 1

@@ -90,7 +90,7 @@ class EventStream:
     def _rise(self, before: dict[int, int]) -> None:
         """To the head, but not past what has just come: while it slept nothing else was for it."""
         self._is_asleep = False
-        reached = self._node.window.heads() | before
+        reached = {**self._node.window.heads(), **before}
         self._cursor = {p: max(offset, reached[p]) for p, offset in self._cursor.items()}
         self._woken.set()
 

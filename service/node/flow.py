@@ -29,12 +29,15 @@ class Flow:
             self._held.append(frames)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Write what comes meanwhile, within one step of the event loop, in one go: each writing is a system call."""
+    def together(self, first: bytes = b"") -> Iterator[None]:
+        """Write what comes meanwhile, within one step of the event loop, in one go: each writing is a system call.
+
+        `first` goes before it, whatever comes.
+        """
         if self._held is not None:
             yield  # whoever began writes it
             return
-        self._held = []
+        self._held = [first] if first else []
         try:
             yield
         finally:

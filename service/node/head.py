@@ -2,10 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 from lastseen.positions import Position
 
 from service.domain.window import Window
+
+_KNOWN: Final = 256
+"""Positions whose tokens are kept."""
+
+
+@lru_cache(_KNOWN)
+def _token(epoch: str, offsets: tuple[tuple[int, int], ...]) -> str:
+    """A crowd has the same, and it takes long to write."""
+    return Position(epoch, dict(offsets)).token
 
 
 class Head:
@@ -31,7 +42,7 @@ class Head:
 
     def token_of(self, offsets: Mapping[int, int]) -> str:
         """The token of other offsets of this epoch."""
-        return Position(self._epoch, offsets).token
+        return _token(self._epoch, tuple(offsets.items()))
 
     def at_most(self, position: Position) -> Position:
         """A position of this epoch, as far as this node has come itself; what it leaves out stays out."""

@@ -49,9 +49,12 @@ class Heartbeat:
         """Watch the end of the token that the connection has now; `told`: the client knows that it is near."""
         if connection not in self._slot_of:
             return
-        self._forget(connection)
         what, at_ms = next_due(connection.identity.expires_at, self._leeway_seconds, told=told)
         second = -(-at_ms // 1000)
+        due = self._due.get(second)
+        if due is not None and due.get(connection) is what:
+            return
+        self._forget(connection)
         self._due.setdefault(second, {})[connection] = what
         self._due_of[connection] = second
 

@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from os import urandom
 from typing import Final
-from uuid import uuid4
 
 from lastseen.positions import Position
 
@@ -31,6 +31,7 @@ from service.node.event_streams import EventStreams, Stream
 from service.node.fanout import Fanout
 from service.node.head import Head
 from service.node.heartbeat import TICK_SECONDS, Heartbeat
+from service.node.leftovers import Leftovers
 from service.node.listing import Listing
 from service.node.offline import OfflineMessages
 from service.node.outside import Outside
@@ -49,7 +50,7 @@ from service.node.states import States
 from service.node.tail import Start, Tail, find_start
 from service.node.task_screens import TaskScreens
 from service.node.task_starter import TaskStarter
-from service.ports import Epoch
+from service.ports import Epoch, JudgesAtOnce
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,11 @@ _REPLAY_FRAMES_BYTES: Final = 64 * 1024 * 1024
 """Of replays that many want: a hundred events are some 35 KB, kept joined and one by one."""
 _AT_ONCE: Final = 4
 """Beginnings and steps of catch-ups in one step of the event loop: a millisecond or two, mostly."""
+
+
+def _not_surely(_: Identity, __: Sequence[str]) -> bool:
+    """Of an authority that has to be asked."""
+    return False
 
 
 class Node:
@@ -129,6 +135,7 @@ class Node:
             commands=self.commands,
             starter=TaskStarter(commander, rights, beginnings, past),
             presence=Presence(settings, outside.presence, log, connections, clock, pace),
+            surely_may=access.surely_may if isinstance(access, JudgesAtOnce) else _not_surely,
             pull=self.puller.start,
         )
         enforcer = Enforcer(connections, rights)
@@ -138,6 +145,8 @@ class Node:
         self.publisher = Publisher(log, rights, self.tail, settings.max_event_bytes)
         self.ended = 0
         """Conversations and streams that were, and are over."""
+        self.leftovers = Leftovers()
+        """Conversations that are over."""
 
     @property
     def connections(self) -> int:
@@ -148,7 +157,7 @@ class Node:
         """A connection carried by `port`, or None when there are as many as may be."""
         if not self._has_room:
             return None
-        connection = Connection(self.services, port, identity, uuid4().hex)
+        connection = Connection(self.services, port, identity, urandom(16).hex())
         self.services.connections.add(connection)
         self.services.heartbeat.add(connection)
         return connection
@@ -161,6 +170,7 @@ class Node:
         self.commands.leave(connection.id)
         if self.services.connections.remove(connection):
             self.ended += 1
+            self.leftovers.add(connection)
             left, self._left = self._left, asyncio.Event()
             left.set()
 

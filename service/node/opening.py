@@ -25,6 +25,28 @@ _RIGHTS_UNKNOWN: Final = "Rights not known now"
 _position = lru_cache(maxsize=1_024)(Position.parse)
 
 
+def open_at_once(connection: Connection, project_id: str | None, after: str | None, client_id: str | None) -> bool:
+    """As `open_conversation`, for who has been here a moment ago; where something has to be awaited, False and nothing.
+
+    What this node knows grants the project, and its window has what came since.
+    """
+    node = connection.node
+    if after is None or (client_id and not _CLIENT_ID.fullmatch(client_id)):
+        return False
+    if project_id is not None and not node.surely_may(connection.identity, (f"project:{project_id}",)):
+        return False
+    try:
+        beginning = node.replay.begin_at_once(_position(after))
+    except ValueError:
+        return False
+    if beginning is None:
+        return False
+    connection.client_id = client_id or ""
+    connection.project = project_id
+    _begin(connection, beginning)
+    return True
+
+
 async def open_conversation(
     connection: Connection, project_id: str | None, after: str | None, client_id: str | None = None
 ) -> None:
@@ -87,9 +109,13 @@ async def _begin_after(connection: Connection, after: Position) -> None:
         _refuse(connection, str(error), error.code, retry_after=error.retry_after)
         connection.close(close_codes.TRY_AGAIN_LATER, "Replay not possible now")
         return
+    if _still_granted(connection):
+        _begin(connection, beginning)
+
+
+def _begin(connection: Connection, beginning: Beginning) -> None:
+    """Greet, and serve what came since, in one write where the window has it."""
     channels = [connection.user_channel, *_others(connection)]
-    if not _still_granted(connection):
-        return
     connection.keeps_cursor = True
     recovered = not beginning.lost
     starts = [Start(channel, beginning.asked, live=False, recovered=recovered) for channel in channels]
@@ -100,15 +126,20 @@ async def _begin_after(connection: Connection, after: Position) -> None:
 
 async def _begin_now(connection: Connection) -> None:
     """What came to the user while away, and the others from now on."""
-    node = connection.node
     start: OfflineStart | None = None
     away: Unavailable | None = None
     try:
-        start = await node.offline.begin(connection.cursor)
+        start = await connection.node.offline.begin(connection.cursor)
     except Unavailable as error:
         away = error
-    if not _still_granted(connection):
-        return
+    if _still_granted(connection):
+        with connection.flow.together():
+            _greet_now(connection, start, away)
+
+
+def _greet_now(connection: Connection, start: OfflineStart | None, away: Unavailable | None) -> None:
+    """Greet; `start` says where what came while away begins, or else `away` why that can't be told."""
+    node = connection.node
     head, token = node.window.heads(), node.head.token
     others = _others(connection)
     starts = [_user_start(connection, start.beginning if start else None, token)]

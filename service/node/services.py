@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.domain.identity import Identity
 from service.domain.replay_frames import ReplayFrames
 from service.domain.subscriptions import CatchUp
 from service.domain.window import Window
@@ -62,6 +63,8 @@ class Services:
     commands: CommandTasks
     starter: TaskStarter
     presence: Presence
+    surely_may: Callable[[Identity, Sequence[str]], bool]
+    """As `JudgesAtOnce.surely_may`; never, where the deployment's authority does not say so."""
     pull: Callable[[Connection, CatchUp], None]
     """Start to serve a catch-up; ends by itself when the group is live, empty or its connection gone."""
 

@@ -9,6 +9,8 @@ from service.domain.ranges import Bounds as Bounds
 from service.domain.ranges import Coverage as Coverage
 from service.ports.access import Access as Access
 from service.ports.access import Authenticator as Authenticator
+from service.ports.access import IdentifiesAtOnce as IdentifiesAtOnce
+from service.ports.access import JudgesAtOnce as JudgesAtOnce
 from service.ports.access import TokenIssuer as TokenIssuer
 from service.ports.access import Verdict as Verdict
 from service.ports.clock import Clock as Clock

@@ -1,7 +1,7 @@
 """Who somebody is, and what they may do."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from service.domain.errors import Unavailable
 from service.domain.identity import Identity
@@ -14,6 +14,15 @@ class Authenticator(Protocol):
 
     async def identify(self, token: str) -> Identity:
         """Who the token names. Raises Denied, saying what is wrong with it and never quoting it."""
+        ...
+
+
+@runtime_checkable
+class IdentifiesAtOnce(Protocol):
+    """What an `Authenticator` may have besides."""
+
+    def identify_at_once(self, token: str) -> Identity | None:
+        """As `Authenticator.identify`; None where something has to be awaited for that."""
         ...
 
 
@@ -49,6 +58,15 @@ class Access(Protocol):
 
     def note(self, record: Record) -> Change | None:
         """Learn from a record that is not void; what has to be judged again because of it. Never waits or raises."""
+        ...
+
+
+@runtime_checkable
+class JudgesAtOnce(Protocol):
+    """What an `Access` may have besides, so that a crowd is let in without waiting for anything."""
+
+    def surely_may(self, identity: Identity, names: Sequence[str]) -> bool:
+        """Whether `judge` would grant all of these, having to ask nobody; False says nothing."""
         ...
 
 

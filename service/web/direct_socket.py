@@ -1,8 +1,9 @@
 """A WebSocket over the server's own transport: ready frames are written as they are, and nothing of ASGI is in between.
 
-It is driven by calls, and has a task only while it begins or a message of the client is acted on. What comes is taken
-apart by the library's protocol, which also says what closes and pings are answered with; what a client may cost is
-bounded here. It is long because it is one state: what comes, what is said and the end all turn on the same few flags.
+It is driven by calls, and has a task only while it begins, or something is awaited for a message of the client. What
+comes is taken apart by the library's protocol, which also says what closes and pings are answered with; what a client
+may cost is bounded here. It is long because it is one state: what comes, what is said and the end all turn on the same
+few flags.
 """
 
 import asyncio
@@ -22,9 +23,10 @@ from service.domain.limits import Guest
 from service.domain.protocol import GOODBYES, Input
 from service.node.connection import Connection
 from service.node.node import Node
-from service.node.opening import open_conversation
-from service.web.admission import Admitted, Caller, Refusal, admit
+from service.node.opening import open_at_once, open_conversation
+from service.web.admission import Admitted, Caller, Refusal, admit, admit_at_once
 from service.web.door import Door
+from service.web.plain_frame import plain_text, wire_size
 
 _log = logging.getLogger(__name__)
 _frames_log = logging.getLogger(f"{__name__}.frames")
@@ -77,6 +79,7 @@ class DirectSocket(asyncio.Protocol):
         "_connection",
         "_dropping",
         "_guest",
+        "_has_acted",
         "_heard",
         "_host",
         "_is_closed",
@@ -100,10 +103,12 @@ class DirectSocket(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._protocol: Protocol | None = None
-        """Made when something comes, or is to be said beside frames."""
+        """Made when what comes is not plain, or something is to be said beside frames."""
         self._connection: Connection | None = None
         self._guest: Guest | None = None
         self._acting: asyncio.Task[None] | None = None
+        self._has_acted = False
+        """Whether a message was acted on in this step of the event loop: the next of what has come waits."""
         self._heard: deque[str | bytes] | None = None
         """Messages that wait; none is read while there are any."""
         self._pieces: list[bytes] | None = None
@@ -126,10 +131,11 @@ class DirectSocket(asyncio.Protocol):
         caller: Caller,
         *,
         in_turn: bool,
+        answer: bytes = b"",
         admitted: Admitted | None = None,
         read: Read | None = None,
     ) -> None:
-        """Take over a transport whose hand-shake has been answered, and run the conversation.
+        """Take over a transport whose hand-shake has been answered, or is by these bytes, and run the conversation.
 
         `in_turn`: it has had its turn among others that begin. `admitted`, where it is known who it is.
         """
@@ -147,23 +153,58 @@ class DirectSocket(asyncio.Protocol):
                 self._pause()
         if admitted is not None:
             self._guest = admitted.guest
+        elif in_turn and self._begin_at_once(caller, answer):
+            return
+        elif answer:
+            transport.write(answer)
         self._do(partial(self._converse, caller, admitted, in_turn=in_turn))
+
+    def _begin_at_once(self, caller: Caller, answer: bytes) -> bool:
+        """Identify and greet without waiting for anything: the answer to the hand-shake goes with it, in one write.
+
+        False, and nothing done, where something has to be awaited to know who it is.
+        """
+        try:
+            known = None if self._host.client_of is not None else admit_at_once(caller, self._host.door)
+            if known is None:
+                return False
+            connection = self._connect(known, answer)
+            if connection is not None:
+                query = caller.query
+                with connection.flow.together(answer):
+                    is_open = open_at_once(
+                        connection, query.get("project_id"), query.get("after"), query.get("client_id")
+                    )
+                if not is_open:
+                    self._do(partial(self._open, connection, caller))
+        except Exception:  # noqa: BLE001 - as in `_run`
+            self._failed()
+        return True
 
     async def _converse(self, caller: Caller, known: Admitted | None, *, in_turn: bool) -> None:
         """Identify, greet, and act on what has come meanwhile."""
-        host = self._host
-        admitted = known or await self._admit(caller)
-        if isinstance(admitted, Refusal):
-            self.close(*admitted)
-            return
-        self._guest = admitted.guest
-        connection = self._connection = host.node.connect(self, admitted.identity)
+        connection = self._connect(known or await self._admit(caller))
         if connection is None:
-            self.close(close_codes.TOO_MANY, "Too many connections")
             return
         # Of a crowd that comes at once a few at a time, and what others are owed in between.
         if not in_turn:
-            await host.node.services.pace.turn()
+            await self._host.node.services.pace.turn()
+        await self._open(connection, caller)
+
+    def _connect(self, admitted: Admitted | Refusal, answer: bytes = b"") -> Connection | None:
+        """A connection for who is let in; else the last word, behind the answer to the hand-shake, if that is due."""
+        if isinstance(admitted, Admitted):
+            self._guest = admitted.guest
+            self._connection = self._host.node.connect(self, admitted.identity)
+            if self._connection is not None:
+                return self._connection
+            admitted = Refusal(close_codes.TOO_MANY, "Too many connections")
+        if answer:
+            self._transport.write(answer)
+        self.close(*admitted)
+        return None
+
+    async def _open(self, connection: Connection, caller: Caller) -> None:
         query = caller.query
         await open_conversation(connection, query.get("project_id"), query.get("after"), query.get("client_id"))
         await self._act(connection)
@@ -178,6 +219,13 @@ class DirectSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, until it has become too much."""
+        self._has_acted = False
+        if self._protocol is None and not self._is_closed and not self._transport.is_closing():
+            text = plain_text(data, self._host.max_message_bytes)
+            if text is not None:
+                self._is_text = True
+                self._hear(text)
+                return
         # In parts: of some bytes thousands of frames can be made, and what follows a close need not be read.
         for at in range(0, len(data), _PART):
             if self._transport.is_closing():
@@ -192,16 +240,22 @@ class DirectSocket(asyncio.Protocol):
                 self._take(data[at : at + _PART])
 
     def _take(self, data: bytes) -> None:
+        is_new = self._protocol is None
         protocol = self._frames
         protocol.receive_data(data)
         if protocol.parser_exc is not None:
             self._break_off()
             return
+        taken = 0
         for frame in protocol.events_received():
             if isinstance(frame, Frame):
+                taken += wire_size(len(frame.data))
                 self._take_frame(frame)
             if self._is_over:
                 return
+        if is_new and taken == len(data) and self._pieces is None and not self._is_closed:
+            # Nothing is left in it; that a client now and then pings is no reason to keep it.
+            self._drop_protocol()
 
     def _take_frame(self, frame: Frame) -> None:
         opcode, data = frame.opcode, bytes(frame.data)
@@ -240,23 +294,48 @@ class DirectSocket(asyncio.Protocol):
                 self._frames.send_close(close_codes.NOT_UTF8)
                 self._break_off()
                 return
+        connection = self._connection
+        # One that has just ended is told of in the next step.
+        if connection is not None and self._acting is not None and not self._acting.done():
+            connection = None
+        if connection is not None and not self._has_acted and self._heard is None:
+            self._has_acted = True
+            self._act_at_once(connection, said)
+            return
         if self._heard is None:
             self._heard = deque()
         self._heard.append(said)
         self._pause()
-        # One that has just ended is told of in the next step.
-        if (self._acting is None or self._acting.done()) and self._connection is not None:
-            self._do(partial(self._act, self._connection))
+        if connection is not None:
+            self._do(partial(self._act, connection))
 
-    async def _act(self, connection: Connection) -> None:
-        """Act on what was heard, one message at a time."""
+    def _act_at_once(self, connection: Connection, said: str | bytes) -> None:
+        """Act on a message, in a task if something has to be awaited for it; further messages wait then."""
+        try:
+            rest = connection.receive_at_once(said) if self._may_say(connection, said) else None
+        except Exception:  # noqa: BLE001 - as in `_run`
+            self._failed()
+            return
+        if rest is not None:
+            self._do(partial(self._act, connection, rest))
+
+    def _may_say(self, connection: Connection, said: str | bytes) -> bool:
+        """Whether it is not too much; else it has ended the conversation."""
+        if self._guest is not None and self._guest.message(time.monotonic(), len(said)):
+            return True
+        connection.end(Input.LIMIT_PASSED)
+        return False
+
+    async def _act(self, connection: Connection, rest: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Do the rest of what a message asked for, then act on what was heard, one message at a time."""
+        if rest is not None:
+            await rest()
         while self._heard and not self._is_closed:
             said = self._heard.popleft()
             if not self._heard:
                 self._heard = None
                 self._read_on()
-            if self._guest is None or not self._guest.message(time.monotonic(), len(said)):
-                connection.end(Input.LIMIT_PASSED)
+            if not self._may_say(connection, said):
                 return
             await connection.receive(said)
             # Those that wait already would be acted on in the same step of the event loop, all others waiting.
@@ -271,12 +350,16 @@ class DirectSocket(asyncio.Protocol):
         try:
             await what()
         except Exception:  # noqa: BLE001 - it ends one client's conversation, visibly, and nobody else's
-            connection = self._connection
-            _log.exception("connection %s failed", "that begins" if connection is None else connection.id)
-            if connection is None:
-                self.close(*GOODBYES[Input.FAULT])
-            else:
-                connection.end(Input.FAULT)
+            self._failed()
+
+    def _failed(self) -> None:
+        """End the conversation: an exception is being handled."""
+        connection = self._connection
+        _log.exception("connection %s failed", "that begins" if connection is None else connection.id)
+        if connection is None:
+            self.close(*GOODBYES[Input.FAULT])
+        else:
+            connection.end(Input.FAULT)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -350,6 +433,12 @@ class DirectSocket(asyncio.Protocol):
             self._protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=limit, logger=_frames_log)
         return self._protocol
 
+    def _drop_protocol(self) -> None:
+        if self._protocol is not None:
+            # Its parser, which refers to it: else both would wait for the collector.
+            self._protocol.parser.close()
+            self._protocol = None
+
     # The end.
 
     def _closed_by_client(self) -> None:
@@ -388,10 +477,7 @@ class DirectSocket(asyncio.Protocol):
         if self._dropping is not None:
             self._dropping.cancel()
             self._dropping = None
-        if self._protocol is not None:
-            # Its parser, which refers to it: else both would wait for the collector.
-            self._protocol.parser.close()
-            self._protocol = None
+        self._drop_protocol()
         self._stop_acting()
         self._leave()
 

@@ -37,21 +37,39 @@ class Door:
         identify = self.tickets.spend if given is not None and given.is_ticket else self.authenticator.identify
         return await self.check(identify, given.text if given is not None else "", client)
 
+    def identify_at_once(self, given: Given, client: Address | None) -> Identity | None:
+        """As `identify`; None where something has to be awaited for that."""
+        # Not asked whether it is one: that takes longer than a token.
+        identify: Callable[[str], Identity | None] | None = getattr(self.authenticator, "identify_at_once", None)
+        if given.is_ticket or identify is None:
+            return None
+        address = self._may_try(given.text, client)
+        try:
+            return identify(given.text)
+        except Denied:
+            self.limits.failed(address, time.monotonic())
+            raise
+
     async def check(
         self, identify: Callable[[str], Awaitable[Identity]], text: str, client: Address | None
     ) -> Identity:
         """Whom `text` names, as `identify` says. Raises as that."""
+        address = self._may_try(text, client)
+        try:
+            return await identify(text)
+        except Denied:
+            self.limits.failed(address, time.monotonic())
+            raise
+
+    def _may_try(self, text: str, client: Address | None) -> str | None:
+        """What counts as one address of those who try. Raises TooMany, and Denied for nothing."""
         address = _address(client)
         wait = self.limits.after_failures(address, time.monotonic())
         if wait:
             raise TooMany(TOO_MANY_FAILURES, retry_after=wait)
         if not text:
             raise Denied("Authentication required: send Authorization: Bearer TOKEN")
-        try:
-            return await identify(text)
-        except Denied:
-            self.limits.failed(address, time.monotonic())
-            raise
+        return address
 
     def enter(self, identity: Identity, client: Address | None) -> Guest | str:
         """One more connection, which leaves when it is over; or the reason why there can't be."""

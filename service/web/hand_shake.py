@@ -21,6 +21,7 @@ _HEAD: Final = re.compile(
     rb"(?P<headers>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n"
 )
 _ONCE: Final = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
+_SUBPROTOCOL: Final = b"sec-websocket-protocol"
 _BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
@@ -28,7 +29,7 @@ class HandShake(NamedTuple):
     """What was asked for. The names of the headers are in lower case."""
 
     query: bytes
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: list[tuple[bytes, bytes]]
     subprotocols: Sequence[str]
     accept: str
     """What `Sec-WebSocket-Accept` has to be."""
@@ -53,10 +54,13 @@ def read_hand_shake(head: bytes) -> HandShake | None:
         headers.append((name.lower(), value.strip(b" \t")))
     said = dict(headers)
     accept = _accept(said)
-    if accept is None or len(headers) > _MOST_HEADERS or _BODY & said.keys() or not _are_single(headers):
+    are_single = (len(said) == len(headers) and b"host" in said) or _are_single(headers)
+    if accept is None or len(headers) > _MOST_HEADERS or not _BODY.isdisjoint(said) or not are_single:
         return None
-    offered = [value.decode() for name, value in headers if name == b"sec-websocket-protocol"]
-    subprotocols = [one.strip() for value in offered for one in value.split(",")]
+    subprotocols: list[str] = []
+    if _SUBPROTOCOL in said:
+        offered = [value.decode() for name, value in headers if name == _SUBPROTOCOL]
+        subprotocols = [one.strip() for value in offered for one in value.split(",")]
     return HandShake(found["query"] or b"", headers, subprotocols, accept)
 
 
@@ -68,8 +72,9 @@ def _are_single(headers: Collection[tuple[bytes, bytes]]) -> bool:
 def _accept(said: Mapping[bytes, bytes]) -> str | None:
     """The answer to the key, where all else asks for a WebSocket of the one version that there is."""
     key = said.get(b"sec-websocket-key", b"")
-    connection = [token.strip() for token in said.get(b"connection", b"").lower().split(b",")]
-    if said.get(b"upgrade", b"").lower() != b"websocket" or b"upgrade" not in connection:
+    connection = said.get(b"connection", b"").lower()
+    is_upgrade = connection == b"upgrade" or b"upgrade" in [token.strip() for token in connection.split(b",")]
+    if said.get(b"upgrade", b"").lower() != b"websocket" or not is_upgrade:
         return None
     try:
         is_key = len(a2b_base64(key, strict_mode=True)) == 16

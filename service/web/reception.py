@@ -101,9 +101,9 @@ class Reception(asyncio.Protocol):
             self._go_the_long_way()
             return
         self._leave()
-        transport.write(asked.answer(SUBPROTOCOL if SUBPROTOCOL in asked.subprotocols else None))
+        answer = asked.answer(SUBPROTOCOL if SUBPROTOCOL in asked.subprotocols else None)
         carrier = DirectSocket(way.host, self._server_state.connections, self._server_state.tasks)
-        carrier.begin(transport, _caller(asked, transport), in_turn=True)
+        carrier.begin(transport, _caller(asked, transport), in_turn=True, answer=answer)
 
     def _go_the_long_way(self) -> None:
         """Let HTTP have it, with what has come."""
@@ -141,5 +141,14 @@ def reception(head_seconds: float, short_way: ShortWay | None = None) -> type[Re
 
 def _caller(asked: HandShake, transport: asyncio.Transport) -> Caller:
     peer = transport.get_extra_info("peername")
-    query = dict(parse_qsl(asked.query.decode("latin-1"), keep_blank_values=True)) if asked.query else {}
-    return Caller(query, Headers(raw=list(asked.headers)), asked.subprotocols, Address(*peer[:2]) if peer else None)
+    headers = Headers(raw=asked.headers)
+    return Caller(_read_query(asked.query), headers, asked.subprotocols, Address(*peer[:2]) if peer else None)
+
+
+def _read_query(query: bytes) -> dict[str, str]:
+    text = query.decode("latin-1")
+    if "%" in text or "+" in text:
+        return dict(parse_qsl(text, keep_blank_values=True))
+    # The same where nothing stands for something else.
+    parts = (part.partition("=") for part in text.split("&") if part)
+    return {name: value for name, _, value in parts}

@@ -56,7 +56,10 @@ class Bench:
         self.head.move()
 
     async def may(self, who: Identity, channel: str) -> bool | Unavailable:
-        return (await self.access.judge(who, [channel]))[channel]
+        surely = self.access.surely_may(who, [channel])
+        verdict = (await self.access.judge(who, [channel]))[channel]
+        assert verdict is True or not surely, "what is sure needs no asking"
+        return verdict
 
 
 @pytest.fixture
@@ -92,6 +95,20 @@ async def test_what_has_not_been_read_yet_is_waited_for_before_a_denial(bench: B
     assert await bench.may(ANN, "task:t") is True
     assert await bench.may(BOB, "task:t") is False
     assert await bench.may(BOB, "project:p") is False, "a claim counts only where it is trusted"
+
+
+async def test_what_is_known_here_is_sure_and_nothing_else(bench: Bench) -> None:
+    await bench.append(member("added", "ann"), START)
+    admin = Identity("root", "admin", frozenset(), frozenset(), 2**40)
+    sure = ["project:p", "task:t", "user:ann", "broadcast"]
+    assert bench.access.surely_may(ANN, sure)
+    for name in ("system", "user:bob", "project:q", "task:unknown", "no channel", "x" * 1_000):
+        assert not bench.access.surely_may(ANN, [*sure, name])
+        assert not bench.access.surely_may(BOB, [name]) or name == "user:bob"
+    assert bench.access.surely_may(admin, ["system", "project:q", "task:t"])
+    assert not bench.access.surely_may(admin, ["task:unknown"]), "it is got to know first"
+    await bench.append(member("removed", "ann"))
+    assert not bench.access.surely_may(ANN, ["project:p"])
 
 
 async def test_a_claim_counts_where_it_is_trusted_and_a_removal_beats_it() -> None:

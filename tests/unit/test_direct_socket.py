@@ -20,6 +20,7 @@ from service.adapters.tokens import issue
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.domain.limits import Allowed, Limits
+from service.node.connection import Connection
 from service.node.node import Node, running
 from service.ports import Epoch
 from service.settings import Settings
@@ -230,13 +231,82 @@ async def test_what_is_said_is_answered_in_order_and_nothing_is_left_behind(plac
 async def test_a_message_that_comes_in_the_step_in_which_the_last_was_done_is_acted_on(place: Place) -> None:
     client = await greeted(place)
     await until(lambda: not place.tasks, what="nothing going on")
-    client.say(type="ping", ref=1)
+    client.say(type="authenticate", token="none", ref=1)
     (acting,) = place.tasks
     await one_step_behind(acting)
     assert acting in place.tasks, "whoever waits for its end has not heard of it"
     client.say(type="ping", ref=2)
     await client.hear("pong", ref=2)
     leave(client)
+
+
+async def test_what_needs_no_waiting_is_done_in_the_step_in_which_it_comes_and_has_no_task(place: Place) -> None:
+    client = await greeted(place)
+    await until(lambda: not place.tasks, what="nothing going on")
+    for said, answer in (
+        ({"type": "ping", "ref": 1}, {"type": "pong", "ref": 1}),
+        ({"type": "subscribe", "channel": "broadcast", "ref": 2}, {"type": "subscription_result", "ref": 2}),
+        ({"type": "unsubscribe", "channel": "broadcast", "ref": 3}, {"type": "unsubscription_result", "ref": 3}),
+    ):
+        client.say(**said)
+        assert not place.tasks
+        assert client.wire.reads
+        assert answer.items() <= client.heard[-1].items()
+    position = client.heard[0]["position"]
+    client.say(type="subscribe", channel="broadcast", after=position, ref=4)
+    assert not place.tasks
+    assert [message["type"] for message in client.heard[-2:]] == ["subscription_result", "caught_up"]
+    client.say(type="subscribe", channel="task:none", ref=5)
+    assert place.tasks, "a denial waits for all that the log holds"
+    client.say(type="ping", ref=6)
+    assert not client.wire.reads, "it waits for what came before it"
+    await client.hear("pong", ref=6)
+    refs = [message["ref"] for message in client.heard if message.get("ref") in (5, 6)]
+    assert refs == [5, 6]
+    client.say(type="subscribe", channel="task:none", ref=7)
+    # It is lost in the same step: what would have been awaited never begins.
+    client.wire.is_closed = True
+    client.socket.connection_lost(None)
+
+
+async def test_who_has_just_been_here_is_greeted_with_the_answer_to_the_hand_shake(place: Place) -> None:
+    position = place.node.services.head.token
+    wire = Wire()
+    socket = DirectSocket(place.host, place.members, place.tasks)
+    caller = Caller({"token": access_of("ann"), "after": position}, Headers(), [], Address("10.0.0.1", 1))
+    socket.begin(wire, caller, in_turn=True, answer=b"HTTP/1.1 101 \r\n\r\n")
+    assert not place.tasks, "there was nothing to wait for"
+    assert wire.written.startswith(b"HTTP/1.1 101 \r\n\r\n\x81")
+    del wire.written[: len(b"HTTP/1.1 101 \r\n\r\n")]
+    client = Client(socket, wire)
+    assert [message["type"] for message in client.heard] == ["connection_established", "caught_up"]
+    leave(client)
+
+
+@pytest.mark.parametrize("query", [{}, {"after": "nonsense"}, {"client_id": "not one"}, {"project_id": "p"}])
+async def test_who_has_to_wait_has_the_answer_to_the_hand_shake_before(place: Place, query: dict[str, str]) -> None:
+    wire = Wire()
+    socket = DirectSocket(place.host, place.members, place.tasks)
+    caller = Caller({"token": access_of("ann"), **query}, Headers(), [], Address("10.0.0.1", 1))
+    socket.begin(wire, caller, in_turn=True, answer=b"HTTP/1.1 101 \r\n\r\n")
+    assert wire.written == b"HTTP/1.1 101 \r\n\r\n"
+    wire.written.clear()
+    client = Client(socket, wire)
+    if query:
+        assert (await client.closed()).code == 1008
+    else:
+        await client.hear("connection_established")
+        leave(client)
+
+
+async def test_who_is_not_let_in_hears_it_behind_the_answer_to_the_hand_shake(place: Place) -> None:
+    wire = Wire()
+    socket = DirectSocket(place.host, place.members, place.tasks)
+    caller = Caller({"token": "none"}, Headers(), [], Address("10.0.0.1", 1))
+    socket.begin(wire, caller, in_turn=True, answer=b"HTTP/1.1 101 \r\n\r\n")
+    assert wire.written.startswith(b"HTTP/1.1 101 \r\n\r\n\x88")
+    wire.written.clear()
+    leave(Client(socket, wire))
 
 
 async def test_a_message_in_pieces_and_one_that_is_cut_anywhere(place: Place) -> None:
@@ -383,7 +453,16 @@ async def test_a_fault_of_the_program_ends_one_conversation_visibly(
     async def fail(*_: object) -> None:
         raise RuntimeError("of the program")
 
+    def fail_at_once(*_: object) -> None:
+        raise RuntimeError("of another part")
+
     monkeypatch.setattr(direct_socket, "_LAST_WORDS_SECONDS", 0.01)
+    client = await greeted(place)
+    await until(lambda: not place.tasks, what="nothing going on")
+    monkeypatch.setattr(Connection, "receive_at_once", fail_at_once)
+    client.say(type="ping")
+    assert (await client.closed()).code == 1011
+    assert "of another part" in caplog.text
     monkeypatch.setattr(direct_socket, "open_conversation", fail)
     assert (await place.come().closed()).code == 1011
     assert "of the program" in caplog.text

@@ -3,10 +3,13 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from service import garbage
+from service.node.leftovers import Leftovers
 from tests.waiting import until
 
 
@@ -14,29 +17,82 @@ class Knot:
     """Refers to itself."""
 
     def __init__(self) -> None:
-        self.own = self
+        self.own: Knot | None = self
 
 
-async def test_what_was_set_aside_is_looked_through_once_enough_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "_LOOK_SECONDS", 0.001)
-    ended = 0
+def set_aside_knot() -> "weakref.ref[Knot]":
+    """One that nobody has, and that was set aside before."""
+    knot = Knot()
+    gc.collect(0)  # it lives
+    return weakref.ref(knot)
 
+
+@contextmanager
+def looking(left: Callable[[], int]) -> Iterator[None]:
     async def quiet(_: float) -> None:
         await asyncio.sleep(0)
 
     before = gc.get_threshold()
     with garbage.set_aside():
-        knot = Knot()
-        found = weakref.ref(knot)
-        gc.collect(0)  # it lives, and is set aside
-        del knot
-        gc.collect()
-        assert found() is not None, "nobody has looked at what is old"
-        looking = asyncio.create_task(garbage.look_through(lambda: ended, quiet))
-        await asyncio.sleep(0.05)
-        assert found() is not None, "nothing has ended yet"
-        ended = 5_000
-        await until(lambda: found() is None, timeout=20, what="the look through everything")
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        task = asyncio.create_task(garbage.look_through(left, quiet))
+        yield
+        task.cancel()
     assert gc.get_threshold() == before
+
+
+async def test_what_was_set_aside_is_looked_through_once_what_has_ended_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(garbage, "_LOOK_SECONDS", 0.001)
+    left = asked = 0
+
+    def count() -> int:
+        nonlocal asked
+        asked += 1
+        return left
+
+    with looking(count):
+        knot = set_aside_knot()
+        gc.collect()
+        await until(lambda: asked > 10, what="some looks at what is left")
+        assert knot() is not None, "nobody has looked at what is old"
+        left = 500
+        await until(lambda: knot() is None, timeout=20, what="the look through everything")
+
+
+async def test_or_after_a_time_in_which_much_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(garbage, "_SECONDS", 0.0)
+    asked = 0
+
+    def count() -> int:
+        nonlocal asked
+        asked += 1
+        return 0
+
+    with looking(count):
+        knot = set_aside_knot()
+        await until(lambda: asked > 10, what="some looks at what is left")
+        assert knot() is not None, "nothing was made"
+        for _ in range(60):
+            gc.collect(0)
+        await until(lambda: knot() is None, timeout=20, what="the look through everything")
+
+
+def test_what_has_ended_is_left_as_long_as_something_has_it() -> None:
+    leftovers = Leftovers()
+    kept, knot = Knot(), Knot()
+    for one in (kept, knot):
+        leftovers.add(one)
+    assert leftovers.count() == 0, "it has only just ended"
+    del one, knot
+    assert leftovers.count() == 2
+    gc.collect()
+    assert leftovers.count() == 1
+    kept.own = None
+    del kept
+    assert leftovers.count() == 0
+    for _ in range(50_000):
+        leftovers.add(Knot)
+    leftovers.count()
+    assert leftovers.count() == 10_000, "of more than that nobody need know"

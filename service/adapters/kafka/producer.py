@@ -72,7 +72,7 @@ class Appender:
         sent: list[asyncio.Future[RecordMetadata]] = []
         try:
             for key, value, headers in records:
-                partition = partition_of(key, self._partitions)
+                partition = 0 if self._partitions == 1 else partition_of(key, self._partitions)
                 sent.append(await producer.send(self._topic, value, key, partition, headers=list(headers)))
             return [_place(metadata) for metadata in await asyncio.gather(*sent)]
         except BaseException:

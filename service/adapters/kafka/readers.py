@@ -1,7 +1,7 @@
 """Reading: consumers without a group, read_committed, placed by hand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -15,6 +15,8 @@ lenient.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
+_STEPS_TO_ASK = 3
+"""Steps of the event loop in which aiokafka sends its next request, once it has given what the last one brought."""
 STOP_SECONDS = 3.0
 CHECK_SECONDS = 5.0
 """How often a tail asks whether the log is still the one that it reads; with a shorter time-out, as often as that."""
@@ -114,6 +116,7 @@ class KafkaTail:
         self._more = check
         self._checked = self._asked_more = asyncio.get_running_loop().time()
         self._checking: asyncio.Task[None] | None = None
+        self._asked_all = 0.0
         self._is_behind = False
         consumer.assign(list(self._partitions))
         for tp, partition in self._partitions.items():
@@ -137,9 +140,14 @@ class KafkaTail:
             await self._check_now_and_then()
             with answering("Kafka"):
                 found = await self._consumer.getmany(timeout_ms=POLL_MS)
-            moved = await self._moved()
+            records = [record for records in found.values() for record in records]
+            if len(records) > 1:
+                # Where events come close together the next are asked for before these are worked on.
+                for _ in range(_STEPS_TO_ASK):
+                    await asyncio.sleep(0)
+            moved = await self._moved(found)
             if moved:
-                return TailBatch([record for records in found.values() for record in records], moved)
+                return TailBatch(records, moved)
 
     async def _check_now_and_then(self) -> None:
         """Not awaited where it goes on: what is read meanwhile shall not be late for it."""
@@ -153,9 +161,17 @@ class KafkaTail:
         if self._checking is None and now - self._checked > min(END_SECONDS, self._timeout):
             self._checking = asyncio.create_task(self._check(dict(self._next)))
 
-    async def _moved(self) -> dict[int, int]:
+    async def _moved(self, found: Collection[TopicPartition]) -> dict[int, int]:
+        """Where it has moved on: what has passed without records is looked for only so often."""
         moved: dict[int, int] = {}
-        for tp, partition in self._partitions.items():
+        now = asyncio.get_running_loop().time()
+        asked: Collection[TopicPartition] = self._partitions
+        if found and now - self._asked_all < POLL_MS / 1000:
+            asked = found
+        else:
+            self._asked_all = now
+        for tp in asked:
+            partition = self._partitions[tp]
             next_ = await self._consumer.position(tp)
             if next_ != self._next[partition]:
                 moved[partition] = self._next[partition] = next_

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import asyncpg
 
+from service.adapters.postgres.gathering import Gathered
 from service.adapters.postgres.pool import answering
 from service.domain.errors import Denied, HistoryUnavailable, TooMany, Unavailable
 from service.domain.identity import Identity
@@ -43,7 +44,11 @@ RETURNING expires_at"""
 _NEXT_END = """
 SELECT extract(epoch FROM min(expires_at) - clock_timestamp())::float8
 FROM {table} WHERE "user" = $1 AND expires_at > clock_timestamp()"""
-_SPEND = "DELETE FROM {table} WHERE hash = $1 RETURNING claims, expires_at > clock_timestamp() AS is_good"
+# In the order of their hashes, so that two nodes that are given the same ones don't deadlock.
+_SPEND = """
+DELETE FROM {table} WHERE hash IN (SELECT hash FROM {table} WHERE hash = ANY($1) ORDER BY hash FOR UPDATE)
+RETURNING hash, claims, expires_at > clock_timestamp() AS is_good"""
+_SPENT_AT_ONCE: Final = 500
 
 
 class PostgresTickets:
@@ -61,6 +66,7 @@ class PostgresTickets:
         )
         self._seconds = seconds
         self._most = most
+        self._spending = Gathered(self._spend_all, _SPENT_AT_ONCE)
 
     async def issue(self, identity: Identity) -> Ticket:
         text = secrets.token_urlsafe(_BYTES)
@@ -79,14 +85,20 @@ class PostgresTickets:
         )
 
     async def spend(self, text: str) -> Identity:
-        with _answering(self._kind):
-            async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection:
-                row = await connection.fetchrow(self._spend, _hash(text), timeout=_WAIT_SECONDS)
+        row = await self._spending.ask(_hash(text))
         if row is None:
             raise Denied(f"there is no such {self._kind.word}, or it has been spent")
         if not row["is_good"]:
             raise Denied(f"the {self._kind.word} has expired")
         return _from_json(row["claims"])
+
+    async def _spend_all(self, hashes: Sequence[bytes]) -> Sequence[asyncpg.Record | None]:
+        with _answering(self._kind):
+            async with self._pool.acquire(timeout=_WAIT_SECONDS) as connection:
+                rows = await connection.fetch(self._spend, hashes, timeout=_WAIT_SECONDS)
+        spent = {row["hash"]: row for row in rows}
+        # Who gives the same one as another at the same time finds it spent.
+        return [spent.pop(one, None) for one in hashes]
 
 
 def _hash(text: str) -> bytes:

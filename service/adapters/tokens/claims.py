@@ -79,6 +79,11 @@ def read(token: str, key: Any, algorithm: str, expected: Expected) -> Identity:
         )
     except (jwt.PyJWTError, OverflowError, ValueError, TypeError, RecursionError) as error:
         raise InvalidToken(_why(error)) from error
+    return identity_of(claims)
+
+
+def identity_of(claims: Mapping[str, Any]) -> Identity:
+    """Whom the claims of a token that holds name, and what they grant. Raises InvalidToken."""
     expires_at = int(claims["exp"])
     if expires_at > _LAST_SECOND:
         raise InvalidToken("the claim exp lies beyond the year 9999")

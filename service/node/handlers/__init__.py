@@ -6,6 +6,7 @@ after the other: what takes long gives its answer later and does not wait here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
@@ -15,6 +16,7 @@ from service.node.connection import Connection
 
 Parse = Callable[[Fields, JsonValue], Any]
 Act = Callable[[Connection, Any], Awaitable[None]]
+ActAtOnce = Callable[[Connection, Any], bool]
 
 
 class Handler(NamedTuple):
@@ -22,6 +24,8 @@ class Handler(NamedTuple):
 
     parse: Parse
     act: Act
+    act_at_once: ActAtOnce | None = None
+    """Does the same without waiting for anything; where it can't, it does nothing and says False."""
 
 
 class Handlers:
@@ -41,18 +45,20 @@ class Handlers:
             raise ValueError(f"messages of type {type_} have a handler already")
         self._handlers[type_] = Handler(parse, act)
 
-    def read(self, message: ParsedMessage) -> tuple[Act, Any]:
-        """What is to be done about a message, and the request in it. Raises ProtocolError."""
+    def read(self, message: ParsedMessage) -> tuple[Handler, Any]:
+        """Who acts on a message, and the request in it. Raises ProtocolError."""
         handler = self._handlers.get(message.type)
         if handler is None:
             raise unknown_type(message)
         try:
-            return handler.act, handler.parse(message.fields, message.ref)
+            return handler, handler.parse(message.fields, message.ref)
         except ProtocolError as error:
             error.ref = message.ref
             raise
 
-    async def handle(self, connection: Connection, message: ParsedMessage) -> None:
-        """Read a message and act on it. Raises ProtocolError, which is to be answered."""
-        act, request = self.read(message)
-        await act(connection, request)
+    def begin(self, connection: Connection, message: ParsedMessage) -> Callable[[], Awaitable[None]] | None:
+        """Act on a message: None where that is done, else what is to be called and awaited. Raises ProtocolError."""
+        handler, request = self.read(message)
+        if handler.act_at_once is not None and handler.act_at_once(connection, request):
+            return None
+        return partial(handler.act, connection, request)

@@ -10,16 +10,28 @@ _RETRY_SECONDS = 5.0
 
 async def ping(connection: Connection, request: Ping) -> None:
     """The client asks whether the server lives."""
+    ping_at_once(connection, request)
+
+
+def ping_at_once(connection: Connection, request: Ping) -> bool:
+    """There is nothing to wait for."""
     # Whoever asks without reading is known to live, and needs no more answers.
     if connection.flow.has_room_to_answer:
         connection.answer(messages.pong(connection.node.clock.now_ms(), request.ref))
+    return True
 
 
-async def pong(connection: Connection, _: Pong) -> None:
+async def pong(connection: Connection, request: Pong) -> None:
     """The client has got everything up to a ping of the server's."""
+    pong_at_once(connection, request)
+
+
+def pong_at_once(connection: Connection, _: Pong) -> bool:
+    """There is nothing to wait for."""
     position = connection.pinged()
     if position is not None:
         connection.node.cursors.move(connection.cursor, position)
+    return True
 
 
 async def ack(connection: Connection, request: Ack) -> None:

@@ -1,12 +1,15 @@
 """`subscribe` and `unsubscribe`."""
 
+from collections.abc import Mapping
+
 from service.domain import messages
 from service.domain.errors import Unavailable
 from service.domain.requests import Subscribe, Unsubscribe
 from service.node.access import BY_THE_LOG
 from service.node.connection import Connection
 from service.node.past import Wanted
-from service.node.starts import Start, begin
+from service.node.starts import Begun, Start, begin
+from service.ports import Verdict
 
 
 async def subscribe(connection: Connection, request: Subscribe) -> None:
@@ -21,29 +24,56 @@ async def subscribe(connection: Connection, request: Subscribe) -> None:
             for channel in request.channels:
                 _refuse(connection, request, channel, error)
             return
-    granted = await _granted(connection, request)
+    verdicts = await node.access.judge(connection.identity, request.channels)
+    granted = _granted(connection, request, verdicts)
     if not granted:
         return
-    if request.after is None and request.since_ms is None and request.last is None:
+    if request.is_from_now:
         for channel in granted:
             _subscribe_now(connection, request, channel)
     else:
         await _subscribe_from(connection, request, granted)
 
 
+def subscribe_at_once(connection: Connection, request: Subscribe) -> bool:
+    """The same where what this node knows grants all of it, and the window has it from where it begins."""
+    node = connection.node
+    if not connection.flow.has_room_to_answer or not node.surely_may(connection.identity, request.channels):
+        return False
+    if request.is_from_now:
+        for channel in _granted(connection, request, dict.fromkeys(request.channels, True)):
+            _subscribe_now(connection, request, channel)
+        return True
+    beginning = None if request.after is None else node.replay.begin_at_once(request.after)
+    if beginning is None:
+        return False
+    granted = _granted(connection, request, dict.fromkeys(request.channels, True))
+    if granted:
+        _begin(connection, request, Begun(beginning, dict.fromkeys(granted, beginning.cursor)))
+    return True
+
+
 async def unsubscribe(connection: Connection, request: Unsubscribe) -> None:
     """End the subscriptions."""
     await connection.room_to_answer()
+    unsubscribe_at_once(connection, request)
+
+
+def unsubscribe_at_once(connection: Connection, request: Unsubscribe) -> bool:
+    """The same, where the client takes the answers."""
+    if not connection.flow.has_room_to_answer:
+        return False
     for channel in request.channels:
         connection.end_subscription(channel)
         connection.answer(messages.unsubscription_result(channel, request.ref))
+    return True
 
 
 async def _subscribe_from(connection: Connection, request: Subscribe, granted: list[str]) -> None:
     node = connection.node
     try:
         wanted = Wanted(tuple(granted), contradicts=node.access.contradicts, who=connection.identity.user_id)
-        beginning, starts = await begin(node, Start(request.after, request.since_ms, request.last), wanted)
+        begun = await begin(node, Start(request.after, request.since_ms, request.last), wanted)
     except Unavailable as error:
         for channel in granted:
             _refuse(connection, request, channel, error)
@@ -52,18 +82,24 @@ async def _subscribe_from(connection: Connection, request: Subscribe, granted: l
     for channel in [name for name in granted if not connection.still_may(name)]:
         granted.remove(channel)
         _refuse(connection, request, channel, Unavailable("rights to this channel have just changed: try again"))
-    if not granted:
-        return
-    for channel in granted:
-        asked = beginning.asked if request.last is None else node.head.token_of(starts[channel])
-        connection.answer(messages.subscription_result(channel, asked, not beginning.lost, request.ref))
-    connection.catch_up(granted, beginning, {channel: starts[channel] for channel in granted})
+    if granted:
+        _begin(connection, request, Begun(begun.beginning, {channel: begun.starts[channel] for channel in granted}))
 
 
-async def _granted(connection: Connection, request: Subscribe) -> list[str]:
+def _begin(connection: Connection, request: Subscribe, begun: Begun) -> None:
+    """Answer for each channel, and start them together, in one write where the window has what they missed."""
+    beginning, starts = begun
+    with connection.flow.together():
+        for channel, start in starts.items():
+            asked = beginning.asked if request.last is None else connection.node.head.token_of(start)
+            connection.answer(messages.subscription_result(channel, asked, not beginning.lost, request.ref))
+        connection.catch_up(list(starts), beginning, starts)
+
+
+def _granted(connection: Connection, request: Subscribe, verdicts: Mapping[str, Verdict]) -> list[str]:
     """The channels of a request that may be read; each other one is answered."""
     granted = []
-    for channel, verdict in (await connection.node.access.judge(connection.identity, request.channels)).items():
+    for channel, verdict in verdicts.items():
         if isinstance(verdict, Unavailable):
             _refuse(connection, request, channel, verdict)
         elif verdict:
