@@ -1,17 +1,18 @@
 """Reading: consumers without a group, read_committed, placed by hand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from service.adapters.kafka import lenient
+from service.adapters.kafka import lean, lenient
 from service.adapters.kafka.errors import answering
 from service.domain.errors import LogUnavailable, OffsetsGone
 from service.ports import Bounds, TailBatch
 
 lenient.install()
+lean.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
@@ -114,6 +115,8 @@ class KafkaTail:
         self._more = check
         self._checked = self._asked_more = asyncio.get_running_loop().time()
         self._checking: asyncio.Task[None] | None = None
+        self._looked = self._checked
+        """When the positions of all partitions were asked for."""
         self._is_behind = False
         consumer.assign(list(self._partitions))
         for tp, partition in self._partitions.items():
@@ -137,7 +140,7 @@ class KafkaTail:
             await self._check_now_and_then()
             with answering("Kafka"):
                 found = await self._consumer.getmany(timeout_ms=POLL_MS)
-            moved = await self._moved()
+            moved = await self._moved(found)
             if moved:
                 return TailBatch([record for records in found.values() for record in records], moved)
 
@@ -153,9 +156,15 @@ class KafkaTail:
         if self._checking is None and now - self._checked > min(END_SECONDS, self._timeout):
             self._checking = asyncio.create_task(self._check(dict(self._next)))
 
-    async def _moved(self) -> dict[int, int]:
+    async def _moved(self, found: Collection[TopicPartition]) -> dict[int, int]:
+        now = asyncio.get_running_loop().time()
+        # Those without records seldom move, and each costs as much as those with some.
+        asked = found if found and now - self._looked < POLL_MS / 1000 else self._partitions
+        if asked is not found:
+            self._looked = now
         moved: dict[int, int] = {}
-        for tp, partition in self._partitions.items():
+        for tp in asked:
+            partition = self._partitions[tp]
             next_ = await self._consumer.position(tp)
             if next_ != self._next[partition]:
                 moved[partition] = self._next[partition] = next_
