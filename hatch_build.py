@@ -1,8 +1,10 @@
-"""Builds the console's pages into the package whenever the package is built: a wheel, or an editable install.
+"""Builds the console's pages and the native send loop into the package whenever that is built: a wheel, or an editable
+install.
 
 Node and npm come from a wheel that the build requires, so no machine needs to have them. What the pages are built with
 is installed under `.dev` by the lock file, and kept: a second build needs no network, and one of the same sources does
-nothing.
+nothing. The loop is built where the machine has a C compiler and Python's headers; without it frames are sent from
+Python.
 """
 
 import gzip
@@ -10,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +38,8 @@ SOURCES: Final = (
 )
 MARK: Final = ".built-from"
 """In the pages' folder: the digest of what they were built from. Written last, so that it says they are whole."""
+NATIVE: Final = Path("service/adapters/sends/_native.c")
+LOOP: Final = NATIVE.with_suffix(".abi3.so")
 COMPRESSED: Final = {".html", ".js", ".css", ".svg", ".json", ".txt", ".map"}
 
 
@@ -48,11 +53,48 @@ class ConsoleHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """See to the pages."""
+        """See to the pages and the loop."""
         if os.environ.get(WITHOUT):
             shutil.rmtree(Path(self.root) / PAGES, ignore_errors=True)
         else:
             build(Path(self.root))
+        missing = build_loop(Path(self.root))
+        if missing is not None:
+            self.app.display_warning(f"Without the native send loop, frames are sent from Python: {missing}")
+        elif version != "editable":
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"cp311-abi3-{platform}"
+
+
+def build_loop(root: Path) -> str | None:
+    """Bring the native send loop of the checkout at `root` up to date; why there is none, where it can't be built."""
+    source, loop = root / NATIVE, root / LOOP
+    if loop.is_file() and loop.stat().st_mtime > max(
+        source.stat().st_mtime, (root / Path(__file__).name).stat().st_mtime
+    ):
+        return None
+    loop.unlink(missing_ok=True)
+    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None or sys.platform == "win32":
+        return "there is no C compiler"
+    fresh = loop.with_name(f"{loop.name}.{os.getpid()}")
+    linked = ("-bundle", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)
+    headers = sysconfig.get_paths()["include"]
+    command = (*compiler.split(), "-O2", "-fPIC", *linked, f"-I{headers}", "-o", str(fresh), str(source))
+    try:
+        # By whoever builds, from the environment or a fixed list of names.
+        done = subprocess.run(  # noqa: S603
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    except OSError as error:
+        return f"{compiler} does not run: {error}"
+    if done.returncode != 0:
+        fresh.unlink(missing_ok=True)
+        told = next(iter(done.stdout.strip().splitlines()), f"it ended with {done.returncode}")
+        return f"{compiler} has failed: {told}"
+    fresh.replace(loop)
+    return None
 
 
 def build(root: Path) -> bool:

@@ -1,8 +1,9 @@
-"""A process that takes what many sockets get and only counts the bytes: `python -m benchmarks.sink`.
+"""A process that takes what many sockets get and only counts the bytes of each: `python -m benchmarks.sink`.
 
-stdin: first one JSON object `{"host", "port", "sockets", "token", "channel"}` (with a null token: plain
-sockets); then, a line each, the number of bytes in all to wait for. stdout: `ready`, then for each number
-what was reached, which is more if more came.
+stdin: first one JSON object `{"host", "port", "sockets", "token", "channel", "counter"}` (with a null token: plain
+sockets); then, a line each, the number of bytes that every socket is to have got in all. stdout: `ready`, then for each
+number, once all have so many, the least and the most that one has got. `counter` is the program that counts
+(`counter.c`), which this process becomes; where that is null, it is done in Python.
 """
 
 import json
@@ -33,7 +34,13 @@ def main() -> None:
         counted.register(connection, selectors.EVENT_READ, connection)
     _pass_over(counted)
     print("ready", flush=True)
-    _count(counted)
+    if order["counter"] is None:
+        _count(counted)
+    else:
+        fds = [key.fd for key in counted.get_map().values()]
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        os.execv(order["counter"], [order["counter"], *map(str, fds)])
 
 
 def _pass_over(sockets: selectors.BaseSelector) -> None:
@@ -47,10 +54,11 @@ def _pass_over(sockets: selectors.BaseSelector) -> None:
 
 def _count(sockets: selectors.BaseSelector) -> None:
     buffer = bytearray(_BUFFER)
+    got = {key.fd: 0 for key in sockets.get_map().values()}
     orders = sys.stdin.fileno()
     sockets.register(orders, selectors.EVENT_READ, None)
-    got = 0
     wanted: int | None = None
+    lacking: set[int] = set()
     while True:
         for key, _ in sockets.select():
             if key.data is None:
@@ -58,13 +66,16 @@ def _count(sockets: selectors.BaseSelector) -> None:
                 if not line:
                     return
                 wanted = int(line)
+                lacking = {fd for fd, size in got.items() if size < wanted}
             else:
                 size = key.data.recv_into(buffer)
                 if size == 0:
                     raise ConnectionError("a subscriber's connection was closed")
-                got += size
-        if wanted is not None and got >= wanted:
-            print(got, flush=True)
+                got[key.fd] += size
+                if wanted is not None and got[key.fd] >= wanted:
+                    lacking.discard(key.fd)
+        if wanted is not None and not lacking:
+            print(min(got.values()), max(got.values()), flush=True)
             wanted = None
 
 

@@ -13,9 +13,16 @@ TIMEOUT_SECONDS = 60.0
 _RECEIVE = 65_536
 
 
-def connect(host: str, port: int, token: str) -> socket.socket:
-    """A blocking socket, greeted by the node. Raises OSError, or RuntimeError for another answer."""
-    connection = socket.create_connection((host, port), TIMEOUT_SECONDS)
+def connect(host: str, port: int, token: str, *, receive_buffer: int | None = None) -> socket.socket:
+    """A blocking socket, greeted by the node. Raises OSError, or RuntimeError for another answer.
+
+    `receive_buffer`: what the kernel is to hold of what comes, where that is not left to it.
+    """
+    connection = socket.socket()
+    connection.settimeout(TIMEOUT_SECONDS)
+    if receive_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect((host, port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(

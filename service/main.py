@@ -24,6 +24,7 @@ from service.adapters.postgres.oversight import PostgresOversight
 from service.adapters.postgres.pool import open_pool
 from service.adapters.postgres.rights_loader import PostgresRights
 from service.adapters.postgres.tickets import SIGNING_IN, PostgresTickets
+from service.adapters.sends import sends
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.adapters.tokens.issuer import SecretIssuer
@@ -113,6 +114,8 @@ async def _running(
     settings: Settings, authenticator: Authenticator, log: KafkaLog, pool: asyncpg.Pool, epochs: Epochs, epoch: Epoch
 ) -> AsyncIterator[Node]:
     kafka, seconds = settings.kafka, settings.kafka_timeout_seconds
+    send_all, how = sends(native=settings.native_sends)
+    _log.info("live frames are sent %s", how)
     async with (
         KafkaCommands(kafka, settings.commands_topic, timeout=seconds) as commands,
         open_presence(kafka, settings.presence_topic, timeout=seconds) as presence,
@@ -130,6 +133,7 @@ async def _running(
             authenticator=authenticator,
             clock=SystemClock(),
             screens=TerminalScreens(),
+            send_all=send_all,
             authority=authority_of(settings.authority),
             handlers=extend(standard_handlers(), settings.extensions),
         )

@@ -87,6 +87,8 @@ class Settings(RunnerSettings):
     """Pages of the Postgres log that a node reads at once; further ones wait, and readers take turns."""
     direct_writes: bool = True
     """Whether frames go to the server's transport as they are; else through ASGI, as on any other server."""
+    native_sends: bool = True
+    """Whether live frames are sent by the native loop, where it was built; else from Python."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     """The longest message that a client may send."""
     max_subscriptions: int = Field(default=10_000, ge=1)

@@ -9,6 +9,7 @@ from service.adapters.memory_leases import MemoryLeases
 from service.adapters.memory_oversight import MemoryOversight
 from service.adapters.memory_presence import MemoryPresence
 from service.adapters.memory_rights import MemoryRights
+from service.adapters.sends.python import send_all
 from service.adapters.tokens.authenticator import TokenAuthenticator
 from service.adapters.tokens.claims import Expected
 from service.node.handlers.standard import standard_handlers
@@ -40,6 +41,7 @@ def outside_of(
         clock=clock,
         screens=TerminalScreens(),
         authority=more.pop("authority", lambda access: access),
+        send_all=more.pop("send_all", send_all),
         handlers=more.pop("handlers", None) or standard_handlers(),
         **more,
     )

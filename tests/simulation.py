@@ -217,6 +217,9 @@ class SimulatedPort:
             self._bytes += len(payload)
         self.most_bytes = max(self.most_bytes, self._bytes)
 
+    def descriptor(self) -> int:
+        return -1
+
     def buffered(self) -> int:
         return self._bytes
 

@@ -21,6 +21,7 @@ from service.node.flow import Flow
 from service.node.replay import Beginning, Lost, Page
 from service.node.replayed import frames_of, frames_of_window
 from service.node.services import Services
+from service.node.slots import NONE
 from service.ports import CursorKey
 
 _log = logging.getLogger(__name__)
@@ -52,8 +53,8 @@ class Connection:
         "identity",
         "keeps_cursor",
         "node",
-        "pending",
         "project",
+        "slot",
         "subscriptions",
     )
 
@@ -75,7 +76,8 @@ class Connection:
         self.keeps_cursor = False
         """Whether all that came while the user was away is being delivered: only then the cursor may move."""
         self.subscriptions = Subscriptions()
-        self.pending: list[bytes] = []
+        self.slot = NONE
+        """Its number in the fan-out."""
         self._heard_at = node.clock.now_ms()
 
     @property
@@ -258,8 +260,16 @@ class Connection:
 
     # What the client is owed.
 
+    def descriptor(self) -> int:
+        """As `ConnectionPort.descriptor`."""
+        return NONE if self._is_gone else self._port.descriptor()
+
+    def waits(self) -> None:
+        """The port is about to write by itself, or to end: nothing live may overtake that."""
+        self.node.fanout.wait(self)
+
     def send(self, frames: bytes) -> None:
-        """Send the live frames of one step; a client too slow for them catches up from here on."""
+        """Send live frames of one step behind what waits; a client too slow for them catches up from here on."""
         if self._is_gone:
             return
         self._port.write(frames)
@@ -422,4 +432,5 @@ class Connection:
         self._is_gone = True
         for channel in self.subscriptions.channels:
             self.end_subscription(channel)
+        self.node.fanout.leave(self)
         self.flow.over()

@@ -10,6 +10,14 @@ class ConnectionPort(Protocol):
         """Send ready frames, in order; never waits."""
         ...
 
+    def descriptor(self) -> int:
+        """The socket's, on which frames may be sent now without overtaking anything; -1 where there is none.
+
+        It holds until the port tells the connection (`waits`) that it is about to write, or to end: always before the
+        descriptor is closed.
+        """
+        ...
+
     def buffered(self) -> int:
         """Bytes written that the network has not taken yet."""
         ...

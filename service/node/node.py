@@ -93,7 +93,7 @@ class Node:
             trust_claims=settings.trust_project_claims,
         )
         connections = Connections(rights.watched, rights.unwatched)
-        fanout: Fanout[Connection] = Fanout()
+        fanout: Fanout[Connection] = Fanout(outside.send_all)
         replay = Replay(window, head, sources, epoch, settings.look_back)
         cursors = CursorKeeper(outside.cursors)
         access = outside.authority(by_the_log)

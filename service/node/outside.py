@@ -18,6 +18,7 @@ from service.ports import (
     PresenceLog,
     RightsLoader,
     Screens,
+    SendAll,
 )
 
 
@@ -40,5 +41,6 @@ class Outside:
     screens: Screens
     authority: Callable[[Access], Access]
     """Puts a deployment's own judgement in front of the log's, or in its place."""
+    send_all: SendAll
     handlers: Handlers
     """What is done about each type of message."""

@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 _STEP_RECORDS: Final = 500
 _STEP_BYTES: Final = 256 * 1024
 """What one step of the event loop takes: some milliseconds, and what it may add to each connection's buffer."""
+_STEP_DELIVERED_BYTES: Final = 64 * 1024 * 1024
+_LEAST_STEP_BYTES: Final = 16 * 1024
+"""Where all subscribers of a node get what a step takes: tens of milliseconds; but in no smaller steps than these."""
 _RETRY_SECONDS: Final = 5.0
 _LOADED_TASKS: Final = 20_000
 """The newest tasks, known before the first client comes; half a second's reading."""
@@ -32,6 +35,8 @@ _FOR_ITS_MEMBERS: Final = "project_deleted"
 class LiveDelivery(Protocol):
     """Where a step's records go: pushed one by one, sent together at its end."""
 
+    @property
+    def subscribers(self) -> int: ...
     def push(self, record: Record) -> None: ...
     def push_told(self, channels: Sequence[str], frame_of: Callable[[Sequence[str]], bytes]) -> None: ...
     def flush(self) -> None: ...
@@ -180,7 +185,8 @@ class Tail:
 
     async def _apply(self, records: Sequence[RawRecord], next_: Mapping[int, int]) -> None:
         at = 0
-        for upto in _steps(records):
+        each = _STEP_DELIVERED_BYTES // max(1, self._fanout.subscribers)
+        for upto in _steps(records, max(_LEAST_STEP_BYTES, min(_STEP_BYTES, each))):
             self.step(records[at:upto], next_ if upto == len(records) else {})
             at = upto
             await asyncio.sleep(0)
@@ -240,10 +246,10 @@ class Tail:
         if missing is None:
             return
         self._window.append(missing)
+        # What was pushed so far lies at or below the heads, whatever its partition.
+        heads = self._window.heads()
 
         def frame_of(channels: Sequence[str]) -> bytes:
-            # What was pushed so far lies at or below the heads, whatever its partition.
-            heads = self._window.heads()
             before = self._head.token_of({**heads, missing.partition: missing.offset - 1})
             return message_frame(gap(channels, before, self._head.token_of(heads), QUARANTINE))
 
@@ -264,12 +270,12 @@ class Tail:
         self._fanout.flush()
 
 
-def _steps(records: Sequence[RawRecord]) -> Iterator[int]:
+def _steps(records: Sequence[RawRecord], max_bytes: int = _STEP_BYTES) -> Iterator[int]:
     """Where each step of a batch ends; a batch without records is one step too."""
     begin = size = 0
     for at, raw in enumerate(records):
         size += len(raw.value or b"")
-        if at + 1 - begin == _STEP_RECORDS or size >= _STEP_BYTES:
+        if at + 1 - begin == _STEP_RECORDS or size >= max_bytes:
             yield at + 1
             begin, size = at + 1, 0
     if begin < len(records) or not records:

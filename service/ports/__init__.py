@@ -44,5 +44,6 @@ from service.ports.rights import HeldRights as HeldRights
 from service.ports.rights import HeldTask as HeldTask
 from service.ports.rights import RightsLoader as RightsLoader
 from service.ports.screens import Screens as Screens
+from service.ports.sends import SendAll as SendAll
 from service.ports.tickets import Ticket as Ticket
 from service.ports.tickets import Tickets as Tickets

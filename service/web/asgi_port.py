@@ -52,6 +52,10 @@ class AsgiPort:
             self._bytes += len(frames)
             self._wake.set()
 
+    def descriptor(self) -> int:
+        """None: the socket is the server's."""
+        return -1
+
     def buffered(self) -> int:
         """Bytes in the outbox."""
         return self._bytes

@@ -8,6 +8,7 @@ few flags.
 
 import asyncio
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableSet, Sequence
@@ -78,6 +79,7 @@ class DirectSocket(asyncio.Protocol):
         "_acting",
         "_connection",
         "_dropping",
+        "_fd",
         "_guest",
         "_has_acted",
         "_heard",
@@ -122,6 +124,7 @@ class DirectSocket(asyncio.Protocol):
         self._quiet_at = 0.0
         """When the frames that were no messages will have been paid for, by the loop's clock."""
         self._dropping: asyncio.TimerHandle | None = None
+        self._fd = -1
 
     # The beginning.
 
@@ -140,6 +143,7 @@ class DirectSocket(asyncio.Protocol):
         `in_turn`: it has had its turn among others that begin. `admitted`, where it is known who it is.
         """
         self._transport = transport
+        self._fd = _descriptor_of(transport)
         self._members.add(self)
         low_water = self._host.node.services.low_water
         # One mark: between two the transport would say nothing to who waits for the lower.
@@ -275,7 +279,7 @@ class DirectSocket(asyncio.Protocol):
             # Unless the client lets the answers pile up: then only later ones are answered.
             answer = b"".join(self._frames.data_to_send())
             if self._may_still_come() and self._transport.get_write_buffer_size() < _UNREAD_ANSWERS:
-                self._transport.write(answer)
+                self._write(answer)
         elif opcode is Opcode.PONG:
             # This server sends no pings of this kind.
             self._may_still_come()
@@ -396,7 +400,23 @@ class DirectSocket(asyncio.Protocol):
     def write(self, frames: bytes) -> None:
         """Hand ready frames to the transport."""
         if not self._is_closed and not self._transport.is_closing():
-            self._transport.write(frames)
+            self._write(frames)
+
+    def descriptor(self) -> int:
+        """The socket's, while nothing waits in the transport."""
+        transport = self._transport
+        if self._is_closed or transport.is_closing() or transport.get_write_buffer_size():
+            return -1
+        return self._fd
+
+    def _write(self, data: bytes) -> None:
+        self._wait()
+        self._transport.write(data)
+
+    def _wait(self) -> None:
+        """From here on nothing is sent past the transport, until the descriptor is asked for again."""
+        if self._connection is not None:
+            self._connection.waits()
 
     def buffered(self) -> int:
         """Bytes that wait in the transport."""
@@ -407,7 +427,7 @@ class DirectSocket(asyncio.Protocol):
         if self._is_closed or self._is_over or self._transport.is_closing():
             return
         self._frames.send_close(code, reason)
-        self._transport.write(b"".join(self._frames.data_to_send()))
+        self._write(b"".join(self._frames.data_to_send()))
         self._is_closed = True
         self._drop_in(_LAST_WORDS_SECONDS)
         self._end()
@@ -415,6 +435,7 @@ class DirectSocket(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop what waits in the transport, and the connection."""
+        self._wait()
         self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -444,7 +465,7 @@ class DirectSocket(asyncio.Protocol):
     def _closed_by_client(self) -> None:
         """Its close is answered, or was the answer."""
         if not self._is_closed:
-            self._transport.write(b"".join(self._frames.data_to_send()))
+            self._write(b"".join(self._frames.data_to_send()))
             self._is_closed = True
         self._is_over = True
         self._end()
@@ -456,7 +477,7 @@ class DirectSocket(asyncio.Protocol):
 
         A socket that is closed with something unread in it is reset, and what was said last is lost with it.
         """
-        self._transport.write(b"".join(self._frames.data_to_send()))
+        self._write(b"".join(self._frames.data_to_send()))
         self._is_closed = self._is_over = True
         self._end()
         if self._transport.can_write_eof():
@@ -469,6 +490,7 @@ class DirectSocket(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Nothing more will come: so nothing more is sent either."""
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
@@ -520,3 +542,11 @@ class DirectSocket(asyncio.Protocol):
                 return
             self._dropping.cancel()
         self._dropping = self._loop.call_at(at, self._transport.abort)
+
+
+def _descriptor_of(transport: asyncio.Transport) -> int:
+    """That of the socket of which a transport writes to what it is given, as it is; -1 where there is none."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or transport.get_extra_info("sslcontext") is not None or sys.platform == "win32":
+        return -1
+    return int(socket.fileno())

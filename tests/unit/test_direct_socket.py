@@ -60,6 +60,9 @@ class Wire(asyncio.Transport):
         assert not self.has_ended
         self.written += data
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 

@@ -1,4 +1,4 @@
-"""The build of the console's pages, by the Node and the lock file that the package is built with."""
+"""The build of the console's pages by the Node and the lock file that the package is built with; the send loop's."""
 
 import json
 import shutil
@@ -70,3 +70,21 @@ def test_nothing_is_asked_of_another_place_than_the_registry() -> None:
         if name:
             assert package.get("resolved", "https://registry.npmjs.org/").startswith("https://registry.npmjs.org/")
             assert package["integrity"].startswith("sha512-"), name
+
+
+def test_the_send_loop_is_built_once_and_a_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    loop, source = tmp_path / hatch_build.LOOP, tmp_path / hatch_build.NATIVE
+    source.parent.mkdir(parents=True)
+    shutil.copyfile(ROOT / hatch_build.NATIVE, source)
+    shutil.copyfile(ROOT / "hatch_build.py", tmp_path / "hatch_build.py")
+    assert hatch_build.build_loop(tmp_path) is None
+    first = loop.stat().st_ino
+    assert hatch_build.build_loop(tmp_path) is None
+    assert loop.stat().st_ino == first, "it was not built again"
+    source.write_text(f"{source.read_text()}\n#error of the test\n")
+    assert "of the test" in (hatch_build.build_loop(tmp_path) or "")
+    assert everything_in(source.parent) == [source], "one of other sources is not kept"
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert "no-such-compiler does not run" in (hatch_build.build_loop(tmp_path) or "")

@@ -8,6 +8,7 @@ from lastseen.envelope import Event
 
 from service.adapters.memory import MemoryHistory, MemoryLog
 from service.adapters.memory_rights import MemoryRights
+from service.adapters.sends.python import send_all
 from service.domain.duplicates import LookBack
 from service.domain.errors import BadRequest, LogUnavailable
 from service.domain.identity import Identity
@@ -55,7 +56,7 @@ class Bench:
         access = LogAccess(self.rights, head, sources, settle_seconds=0.05, trust_claims=False)
         start = TailStart(starts, starts, {p: LookBack() for p in starts})
         enforcer = Enforcer(Connections(), self.rights)
-        self._tail = Tail(self.log, window, start, head, access, enforcer, Fanout())
+        self._tail = Tail(self.log, window, start, head, access, enforcer, Fanout(send_all))
         self.publisher = Publisher(self.log, self.rights, self._tail, 10_000)
 
     async def publish(self, *events: dict[str, object], who: Identity = PRODUCER) -> list[Published | BadRequest]:

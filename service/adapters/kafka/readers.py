@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from service.adapters.kafka import lenient
+from service.adapters.kafka import lean, lenient
 from service.adapters.kafka.errors import answering
 from service.domain.errors import LogUnavailable, OffsetsGone
 from service.ports import Bounds, TailBatch
 
 lenient.install()
+lean.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
@@ -116,7 +117,8 @@ class KafkaTail:
         self._more = check
         self._checked = self._asked_more = asyncio.get_running_loop().time()
         self._checking: asyncio.Task[None] | None = None
-        self._asked_all = 0.0
+        self._looked = self._checked
+        """When the positions of all partitions were asked for."""
         self._is_behind = False
         consumer.assign(list(self._partitions))
         for tp, partition in self._partitions.items():
@@ -162,14 +164,12 @@ class KafkaTail:
             self._checking = asyncio.create_task(self._check(dict(self._next)))
 
     async def _moved(self, found: Collection[TopicPartition]) -> dict[int, int]:
-        """Where it has moved on: what has passed without records is looked for only so often."""
-        moved: dict[int, int] = {}
         now = asyncio.get_running_loop().time()
-        asked: Collection[TopicPartition] = self._partitions
-        if found and now - self._asked_all < POLL_MS / 1000:
-            asked = found
-        else:
-            self._asked_all = now
+        # Those without records seldom move, and each costs as much as those with some.
+        asked = found if found and now - self._looked < POLL_MS / 1000 else self._partitions
+        if asked is not found:
+            self._looked = now
+        moved: dict[int, int] = {}
         for tp in asked:
             partition = self._partitions[tp]
             next_ = await self._consumer.position(tp)

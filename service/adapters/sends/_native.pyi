@@ -1,0 +1,3 @@
+from array import array
+
+def send_all(fds: array[int], slots: array[int], frames: bytes, /) -> list[tuple[int, int]]: ...
