@@ -285,6 +285,31 @@ def test_channels_on_two_sides_of_an_epoch_come_back_by_the_old_one(session: Ses
     assert token(session, "project:p") == "n:0=2"
 
 
+@pytest.mark.parametrize("start", ["earliest", "k:0=3"])
+def test_an_automatic_channel_that_wants_all_that_is_held_hides_no_gap_of_the_others(
+    session: Session, start: str
+) -> None:
+    session.subscribe("user:u", ("after", start))
+    session.receive(result("user:u", start))
+    resume = session.resume()
+    assert resume.after == "k:0=10,1=5"
+    assert [(m["channel"], m["after"]) for m in resume.messages] == [("user:u", start)]
+    # Its stream is the one that was asked for, not the one that the connection begins further on.
+    session.receive(established(("user:u", "k:0=10,1=5", False), ("project:p", "k:0=10,1=5", False)))
+    assert token(session, "user:u") == start
+    session.receive(result("user:u", start, ref=resume.messages[0]["ref"]))
+    assert delivered(session.receive(event(1, 2, "user:u", replay=["user:u"]))) == [(1, 2, ("user:u",))]
+
+
+def test_automatic_channels_that_each_lack_a_partition_come_back_by_themselves(session: Session) -> None:
+    for channel, start in (("user:u", "k:0=3"), ("project:p", "k:1=4")):
+        session.subscribe(channel, ("after", start))
+        session.receive(result(channel, start))
+    resume = session.resume()
+    assert resume.after is None
+    assert [(m["channel"], m["after"]) for m in resume.messages] == [("user:u", "k:0=3"), ("project:p", "k:1=4")]
+
+
 def test_an_epoch_that_nobody_announced_is_told_as_a_gap(session: Session) -> None:
     items = session.receive({"type": "ping", "timestamp": "", "position": "n:0=1"})
     assert [i.channels for i in items if isinstance(i, Gap)] == [("user:u",), ("project:p",)]

@@ -7,8 +7,9 @@ earliest: everything held, whatever that is.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final, Self
 
 _EPOCH: Final = re.compile(r"[a-z0-9]{1,16}")
@@ -101,6 +102,15 @@ class Position:
 
 
 EARLIEST: Final = Position("", {})
+
+
+def smallest_of(positions: Sequence[Position], epoch: str) -> Position | None:
+    """From where all of these can go on at once, while the server is in this epoch; None where there are none."""
+    if not positions:
+        return None
+    # Where some have crossed into a new epoch and some have not, only the old token brings the gap.
+    first = next((position for position in positions if position.epoch != epoch), positions[0])
+    return reduce(Position.lowered, [position for position in positions if position.epoch == first.epoch])
 
 
 def _malformed(token: str) -> str:

@@ -30,7 +30,7 @@ from lastseen.notices import (
     TokenExpiring,
     Unsubscribed,
 )
-from lastseen.positions import EARLIEST, Position
+from lastseen.positions import EARLIEST, Position, smallest_of
 from lastseen.subscription import Subscription
 from lastseen.transitions import Input, State
 
@@ -58,6 +58,8 @@ class Session:
     _inbox: Inbox = field(default_factory=Inbox)
     _brought_back: bool = False
     """Whether the present connection came with a position."""
+    _partitions: int = 0
+    """How many partitions the positions of the automatic channels name together, as of the last connect."""
 
     def subscribe(self, channel: str, start: tuple[StartKind, object] | None = None) -> Message:
         """Want a channel; the message that says so, to be sent on an open connection.
@@ -174,8 +176,12 @@ class Session:
     def _comes_by_itself(self, subscription: Subscription) -> bool:
         """Whether the connect alone brings a subscription back to where it was."""
         if self._brought_back:
-            return subscription.automatic
+            return subscription.automatic and not self._lacks_partitions(subscription)
         return subscription.channel == self._inbox.channel and self._inbox.owed
+
+    def _lacks_partitions(self, subscription: Subscription) -> bool:
+        """Whether it wants all that is held of a partition in which another one has a place."""
+        return subscription.offsets is not None and len(subscription.offsets) < self._partitions
 
     def on_disconnected(self) -> None:
         """The connection is gone: nothing is subscribed, every position stays."""
@@ -306,7 +312,8 @@ class Session:
 
     def _begins_here(self, subscription: Subscription) -> bool:
         """Whether the stream that the connection itself begins is the one that is wanted."""
-        if subscription.channel == self._inbox.channel and self._brought_back:
+        brought_back = self._brought_back and (self._inbox.owed or not self._lacks_partitions(subscription))
+        if subscription.channel == self._inbox.channel and brought_back:
             return not self._inbox.owed
         # One that was asked for from its own position counts from the answer on: live, it would begin too late.
         return not self._questions.asks_for_start(subscription.channel)
@@ -393,14 +400,10 @@ class Session:
         return {"type": "subscribe", "channel": subscription.channel, "ref": ref, **start}
 
     def _after(self) -> str | None:
-        automatic = [s.position(self.epoch) for s in self._subscriptions.values() if s.automatic]
-        positions = [position for position in automatic if position is not None]
-        if not positions:
-            return None
-        # Where some have crossed into a new epoch and some have not, only the old token brings the gap.
-        old = [position for position in positions if position.epoch != self.epoch]
-        same = [position for position in positions if position.epoch == (old or positions)[0].epoch]
-        smallest = same[0]
-        for position in same[1:]:
-            smallest = smallest.lowered(position)
-        return smallest.token
+        automatic = [s for s in self._subscriptions.values() if s.automatic and s.offsets is not None]
+        # One that lacks partitions wants all that is held of them: with it in the smallest, the others would not be
+        # told what is gone. It is asked for by itself.
+        self._partitions = len({partition for s in automatic for partition in s.offsets or ()})
+        complete = [s.position(self.epoch) for s in automatic if not self._lacks_partitions(s)]
+        smallest = smallest_of([position for position in complete if position is not None], self.epoch)
+        return None if smallest is None else smallest.token
