@@ -1,7 +1,13 @@
 import { defineConfig } from "tsdown";
 
 export default defineConfig({
-  entry: { index: "src/index.ts", http: "src/http.ts", react: "react/index.ts", stores: "stores/index.ts" },
+  entry: {
+    index: "src/index.ts",
+    events: "src/event-stream.ts",
+    http: "src/http.ts",
+    react: "react/index.ts",
+    stores: "stores/index.ts",
+  },
   format: ["esm", "cjs"],
   platform: "neutral",
   target: "es2022",

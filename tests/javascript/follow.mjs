@@ -1,5 +1,6 @@
 // Follows a task to its end, with an iterator and with a handler, and tells what came as one JSON line.
 import { WebSocketClient } from "@lastseen/client";
+import { events } from "@lastseen/client/events";
 import WebSocket from "ws";
 
 const [url, token, task] = process.argv.slice(2);
@@ -21,7 +22,7 @@ client.on("task_output", (event) => {
 
 await client.connect();
 let text = "";
-for await (const event of client.events(`task:${task}`, { after: "earliest", maxBuffered: 50 })) {
+for await (const event of events(client, `task:${task}`, { after: "earliest", maxBuffered: 50 })) {
   if (event.type === "task_output") {
     text += event.data.text;
     console.log(`shown ${text.length}`);

@@ -63,10 +63,14 @@ def test_the_hooks_use_the_client_of_the_core(built: Package, script: str) -> No
 def test_whoever_installs_it_gets_its_types(built: Package) -> None:
     (built.folder / "user.ts").write_text(
         "import { type TaskOutputEvent, WebSocketClient } from '@lastseen/client';\n"
+        "import { events } from '@lastseen/client/events';\n"
         "import { HttpClient } from '@lastseen/client/http';\n"
         "import { LastseenProvider, type TaskHook, useTaskWebSocket } from '@lastseen/client/react';\n"
         "import { type TaskSnapshot, storesOf } from '@lastseen/client/stores';\n"
         "const client = new WebSocketClient({ url: 'http://127.0.0.1:1', token: 't' });\n"
+        "export const ids = async (): Promise<void> => {\n"
+        "  for await (const { id } of events(client, 'task:x', { last: 5 })) console.log(id);\n"
+        "};\n"
         "export const provided: Parameters<typeof LastseenProvider>[0] = { client };\n"
         "export const used = (task: string): TaskHook => useTaskWebSocket(task, 'shop', { last: 5 });\n"
         "export const seen: TaskSnapshot = storesOf(client).task('build').get();\n"

@@ -1,9 +1,9 @@
 /** What is asked and waited for: over every interruption, and a command by one id, so that it is applied once. */
 
+import type { Connection } from "./connection.js";
 import { LastseenError } from "./errors.js";
 import type { EventTypes } from "./events.js";
 import type { Message } from "./notices.js";
-import type { Clock } from "./options.js";
 
 /**
  * What became of a command. `applied` is the only success; `rejected` and `expired` will never be; of an `unknown` one
@@ -17,34 +17,44 @@ export interface CommandResult {
   readonly reason: string | null;
 }
 
+export interface CommandOptions {
+  /** Its idempotency key: give the same to go on with a command of an earlier page. */
+  readonly id?: string | undefined;
+  /** After so long without an answer the result is `unknown`; 60,000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+interface Command extends Message {
+  readonly task_id: string;
+  readonly id: string;
+}
+
 interface Waiting {
   readonly message: Message;
   settle(answer: Message | LastseenError): void;
 }
 
+const TIMEOUT_MS = 60_000;
 const MAX_WAITING = 1_000;
 const MIN_RETRY_MS = 1_000;
 const RECEIPTS: ReadonlySet<string> = new Set(["applied", "rejected", "expired"]);
 
 export class Asking {
   readonly #waiting = new Map<string, Waiting>();
-  readonly #transmit: (message: Message) => void;
-  readonly #clock: Clock;
+  readonly #connection: Connection;
   #refs = 0;
 
-  /** `transmit` sends a message where there is a connection, and else drops it. */
-  constructor(transmit: (message: Message) => void, clock: Clock) {
-    this.#transmit = transmit;
-    this.#clock = clock;
+  constructor(connection: Connection) {
+    this.#connection = connection;
   }
 
-  /** To be sent on a new connection, in this order. */
-  get unanswered(): readonly Message[] {
-    return [...this.#waiting.values()].map(({ message }) => message);
+  /** A new connection stands. */
+  sendAgain(): void {
+    for (const { message } of this.#waiting.values()) this.#connection.send(message);
   }
 
   /** The answer, however many connections it takes; after `timeoutMs` it rejects with the code `unavailable`. */
-  ask(message: Message, timeoutMs: number): Promise<Message> {
+  ask(message: Message, timeoutMs: number = TIMEOUT_MS): Promise<Message> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_WAITING) {
         reject(new LastseenError(`${MAX_WAITING} questions wait for an answer already`, "too_many_waiting"));
@@ -54,16 +64,31 @@ export class Asking {
       const ref = `c${this.#refs}`;
       const asked = { ...message, ref };
       const settle = (answer: Message | LastseenError): void => {
-        this.#clock.clearTimeout(timer);
+        this.#connection.clock.clearTimeout(timer);
         this.#waiting.delete(ref);
         if (answer instanceof LastseenError) reject(answer);
         else resolve(answer);
       };
       const late = new LastseenError(`no answer to ${message.type} within ${timeoutMs} ms`, "unavailable");
-      const timer = this.#clock.setTimeout(() => settle(late), timeoutMs);
+      const timer = this.#connection.clock.setTimeout(() => settle(late), timeoutMs);
       this.#waiting.set(ref, { message: asked, settle });
-      this.#transmit(asked);
+      this.#connection.send(asked);
     });
+  }
+
+  /** What becomes of a command. */
+  async command(command: Command, timeoutMs: number | undefined): Promise<CommandResult> {
+    const { id, task_id: taskId } = command;
+    let answer: Message;
+    try {
+      answer = await this.ask(command, timeoutMs);
+    } catch (error) {
+      if (!(error instanceof LastseenError) || error.code !== "unavailable") throw error;
+      return { id, taskId, success: false, state: "unknown", reason: "timeout" };
+    }
+    const state = answer.state as CommandResult["state"];
+    const reason = (answer.reason ?? null) as string | null;
+    return { id, taskId, success: state === "applied", state, reason };
   }
 
   /** Whether this message of the server answers something that was asked. */
@@ -75,9 +100,9 @@ export class Asking {
     if (message.type !== "error") {
       waiting.settle(message);
     } else if (typeof retry === "number") {
-      this.#clock.setTimeout(
+      this.#connection.clock.setTimeout(
         () => {
-          if (this.#waiting.has(ref)) this.#transmit(waiting.message);
+          if (this.#waiting.has(ref)) this.#connection.send(waiting.message);
         },
         Math.max(retry * 1000, MIN_RETRY_MS),
       );
@@ -88,12 +113,12 @@ export class Asking {
   }
 
   /** A receipt on the task's channel may say what became of a command before its answer does. */
-  receipt({ task_id, data }: EventTypes["task_command"], userId: string): void {
+  receipt({ task_id, data }: EventTypes["task_command"], userId: string | undefined): void {
     if (!RECEIPTS.has(data.state) || data.by !== userId) return;
     for (const { message, settle } of this.#waiting.values()) {
       if (message.id !== data.command_id || message.task_id !== task_id) continue;
       const { state, reason = null } = data;
-      settle({ type: "receipt", task_id, id: data.command_id, state, reason });
+      settle({ type: "receipt", state, reason });
     }
   }
 
@@ -101,16 +126,4 @@ export class Asking {
   fail(error: LastseenError): void {
     for (const { settle } of [...this.#waiting.values()]) settle(error);
   }
-}
-
-/** Reads the answer to a command. */
-export function commandResult(answer: Message): CommandResult {
-  const { id, task_id, state, reason } = answer as Record<string, unknown>;
-  return {
-    id: String(id),
-    taskId: String(task_id),
-    success: state === "applied",
-    state: state as CommandResult["state"],
-    reason: typeof reason === "string" ? reason : null,
-  };
 }

@@ -1,12 +1,11 @@
 /** What a client tells its handlers, by name. */
 
+import type { ClientState } from "./connecting.js";
 import type { LastseenError } from "./errors.js";
 import type { EventOf, LastseenEvent } from "./events.js";
-import type { Gap } from "./follower.js";
-import type { Message } from "./notices.js";
+import type { Gap, Message } from "./notices.js";
 
-/** `connecting`: until the greeting; `reconnecting`: it waits for its next attempt; `failed`: for good, until `connect`. */
-export type ClientState = "idle" | "connecting" | "connected" | "reconnecting" | "failed";
+export type { ClientState };
 
 export interface ClientEvents {
   state: ClientState;

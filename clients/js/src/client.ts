@@ -1,21 +1,15 @@
-/**
- * The client: channels whose events come once and in order, over every interruption.
- *
- * Long because it is the face: one short method for each thing that a page may ask, and the wiring behind them.
- */
+/** The client: channels whose events come once and in order, over every interruption. */
 
-import { Asking, type CommandResult, commandResult } from "./asking.js";
-import { type ClientEvents, type ClientState, type HandledBy, OWN_NAMES } from "./client-events.js";
-import { PROJECT_DENIED } from "./close-codes.js";
-import { type ConnectingEvent, IDLE, type Phase, type Policy, turn } from "./connecting.js";
+import { Asking, type CommandOptions, type CommandResult } from "./asking.js";
+import type { ClientEvents, ClientState, HandledBy } from "./client-events.js";
+import { Connection } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { LastseenError } from "./errors.js";
-import { EventStream, type StreamOptions } from "./event-stream.js";
 import type { EventTypes } from "./events.js";
 import {
   ChannelSubscription,
+  type Follower,
   type FollowerPort,
-  type StartOptions,
   type SubscribeOptions,
   startOf,
 } from "./follower.js";
@@ -23,135 +17,85 @@ import { Followers } from "./followers.js";
 import type { HistoryOptions } from "./history.js";
 import { LazyHistory } from "./lazy-history.js";
 import type { Message, Notice } from "./notices.js";
-import { type ClientOptions, type Clock, REAL_CLOCK, type SocketConstructor } from "./options.js";
+import type { ClientOptions } from "./options.js";
+import { Places } from "./places.js";
 import { PositionStore } from "./position-store.js";
-import { formatPosition, lowered, type Position, parsePosition } from "./positions.js";
-import { Renewal, subjectOf } from "./renewal.js";
+import { formatPosition, parsePosition } from "./positions.js";
 import { Session } from "./session.js";
-import { Socket, socketUrl } from "./socket.js";
+import { tell } from "./telling.js";
 
-const STATES: { readonly [P in Phase]: ClientState } = {
-  idle: "idle",
-  opening: "connecting",
-  open: "connected",
-  waiting: "reconnecting",
-  failed: "failed",
-};
-const COMMAND_MS = 60_000;
-
-export interface CommandOptions {
-  /** Its idempotency key: give the same to go on with a command of an earlier page. */
-  readonly id?: string | undefined;
-  /** After so long without an answer the result is `unknown`; 60,000. */
-  readonly timeoutMs?: number | undefined;
-}
+export type { CommandOptions };
 
 export class WebSocketClient {
   readonly #options: ClientOptions;
-  readonly #url: string;
-  readonly #policy: Policy;
-  readonly #clock: Clock;
   readonly #session = new Session();
-  readonly #emitter = new Emitter<Record<string, unknown>>((cause, name) => this.#handlerFailed(cause, name));
+  readonly #emitter = new Emitter();
+  readonly #connection: Connection;
   readonly #followers: Followers;
-  readonly #followerPort: FollowerPort;
+  readonly #places: Places;
   readonly #asking: Asking;
-  readonly #renewal: Renewal;
   readonly #store: PositionStore;
-  #projectId: string | undefined;
-  #connecting = IDLE;
-  #socket: Socket | undefined;
-  #attempt = 0;
-  #timer: unknown;
-  #userId: string | undefined;
-  #connectionId: string | undefined;
-  #error: LastseenError | undefined;
-  #isUnread = false;
-  #connected: { promise: Promise<void>; resolve(): void; reject(error: unknown): void } | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    this.#url = options.url ?? (globalThis as { location?: { origin: string } }).location?.origin ?? "";
-    socketUrl(this.#url, {}); // an address that can't work is told at once
-    const { reconnectDelay: delay = {} } = options;
-    const { base = 1_000, cap = 30_000 } = typeof delay === "number" ? { base: delay } : delay;
-    const { autoReconnect = true, maxReconnectAttempts: maxAttempts = Number.POSITIVE_INFINITY } = options;
-    this.#policy = { autoReconnect, maxAttempts, base, cap };
-    this.#projectId = options.projectId;
-    this.#clock = options.clock ?? REAL_CLOCK;
-    const send = (message: Message): void => void this.send(message);
-    const fail = (error: LastseenError): void => this.#report(error);
-    this.#asking = new Asking(send, this.#clock);
-    this.#renewal = new Renewal(options.token, this.#clock, send, fail);
-    this.#followers = new Followers(this.#session, {
-      send,
-      askLater: (channel, ms) => this.#askLater(channel, ms),
-      remembers: options.storage !== undefined,
-      error: fail,
+    const emitter = this.#emitter;
+    const session = this.#session;
+    const connection = new Connection(options, session, emitter, {
+      message: (message) => this.#receive(message),
+      opened: () => this.#asking.sendAgain(),
+      flush: () => this.#store.flush(),
+      ended: (notice) => this.#hear(notice),
+      failed: (error) => {
+        this.#asking.fail(error);
+        this.#followers.fail(error);
+      },
     });
-    this.#followerPort = {
-      position: (channel) => this.#session.position(channel),
-      state: (channel) => this.#session.state(channel),
-      leave: (follower) => this.#followers.leave(follower),
-      hold: (follower) => this.#followers.hold(follower),
-      drained: (follower) => this.#followers.drained(follower),
-      guard: (call) => this.#guard(call),
-    };
-    const key = `lastseen:${this.#url}:${options.clientId ?? ""}`;
-    this.#store = new PositionStore(
-      options.storage,
-      key,
-      this.#clock,
-      () => this.#places(),
-      (cause) => this.#report(new LastseenError("positions could not be kept", "storage", { cause })),
-    );
-    for (const [channel, token] of this.#store.kept) this.#session.rewind(channel, parsePosition(token));
+    const { storage, clientId = "" } = options;
+    this.#connection = connection;
+    this.#asking = new Asking(connection);
+    this.#followers = new Followers(session, connection, emitter, storage !== undefined);
+    this.#places = new Places(session, this.#followers, emitter);
+    const key = `lastseen:${connection.url}:${clientId}`;
+    this.#store = new PositionStore(storage, key, connection.clock, this.#places, emitter);
+    for (const [channel, token] of this.#store.kept) session.rewind(channel, parsePosition(token));
   }
 
   /** What it is doing; `on("state")` tells of each change. */
   get state(): ClientState {
-    return STATES[this.#connecting.phase];
+    return this.#connection.state;
   }
 
   get isConnected(): boolean {
-    return this.#connecting.phase === "open";
+    return this.state === "connected";
   }
 
   /** Why it is not connected, where something went wrong. */
   get connectionError(): LastseenError | undefined {
-    return this.#error;
+    return this.#connection.error;
   }
 
   /** Known from the first connection on. */
   get userId(): string | undefined {
-    return this.#userId;
+    return this.#connection.userId;
   }
 
   get connectionId(): string | undefined {
-    return this.#connectionId;
+    return this.#connection.id;
   }
 
   /** Connect, and stay connected. Resolves when the service has greeted; rejects where it never will. */
   connect(): Promise<void> {
-    if (this.isConnected) return Promise.resolve();
-    this.#connected ??= deferred();
-    const { promise } = this.#connected;
-    if (this.state === "idle" || this.state === "failed") {
-      listen("online", this.#comeBack, true);
-      listen("pagehide", this.#flush, true);
-    }
-    this.#turn({ type: "connect" });
-    return promise;
+    return this.#connection.connect();
   }
 
   /** Leave. Subscriptions with handlers stay: after `connect` they go on where they are. Streams and questions end. */
   disconnect(): void {
-    this.#turn({ type: "disconnect" });
+    this.#connection.disconnect();
   }
 
   /** Send a message as it is; whether it could be sent. Give it a `type` of the deployment's own. */
   send(message: Message): boolean {
-    return this.#socket?.send(message) ?? false;
+    return this.#connection.send(message);
   }
 
   /**
@@ -159,9 +103,7 @@ export class WebSocketClient {
    * `on`. Several may follow the same channel, each from a start of its own.
    */
   subscribe(channel: string, options: SubscribeOptions = {}): ChannelSubscription {
-    const follower = new ChannelSubscription(this.#followerPort, channel, checkedStart(options), options);
-    this.#followers.add(follower);
-    return follower;
+    return this.follow((port) => new ChannelSubscription(port, channel, startOf(options), options));
   }
 
   subscribeToTask(taskId: string, options: SubscribeOptions = {}): ChannelSubscription {
@@ -172,11 +114,11 @@ export class WebSocketClient {
     return this.subscribe(`project:${projectId}`, options);
   }
 
-  /** The same as something to iterate: `for await (const event of client.events("task:x", { after: "earliest" }))`. */
-  events(channel: string, options: StreamOptions = {}): EventStream {
-    const stream = new EventStream(this.#followerPort, channel, checkedStart(options), options);
-    this.#followers.add(stream);
-    return stream;
+  /** For entries that follow in a way of their own, as `events` of `@lastseen/client/events` does. */
+  follow<F extends Follower>(make: (port: FollowerPort) => F): F {
+    const follower = make(this.#followers);
+    this.#followers.add(follower);
+    return follower;
   }
 
   /** End all that follows a channel, also where the connection itself subscribed it. */
@@ -186,7 +128,7 @@ export class WebSocketClient {
 
   /** The token to resume a channel after what its handlers and iterators were given; undefined before it began. */
   position(channel: string): string | undefined {
-    const position = this.#place(channel);
+    const position = this.#places.of(channel);
     return position && formatPosition(position);
   }
 
@@ -200,13 +142,13 @@ export class WebSocketClient {
   on<K extends keyof ClientEvents>(name: K, handler: (value: ClientEvents[K]) => void): () => void;
   on<K extends string>(type: K, handler: (event: HandledBy<K>) => void): () => void;
   on(name: string, handler: (value: never) => void): () => void {
-    this.#emitter.on(name, handler as (value: unknown) => void);
-    return () => this.#emitter.off(name, handler as (value: unknown) => void);
+    this.#emitter.on(name, handler);
+    return () => this.#emitter.off(name, handler);
   }
 
   /** Take a handler away, or all of a name. */
   off<K extends string>(name: K, handler?: (value: HandledBy<K>) => void): void {
-    this.#emitter.off(name, handler as ((value: unknown) => void) | undefined);
+    this.#emitter.off(name, handler);
   }
 
   once<K extends keyof ClientEvents>(name: K, handler: (value: ClientEvents[K]) => void): () => void;
@@ -225,20 +167,20 @@ export class WebSocketClient {
   }
 
   /** Write to the input of a running task; resolves when it is known what became of that. */
-  sendTaskInput(taskId: string, input: string, options: CommandOptions = {}): Promise<CommandResult> {
-    return this.#command("task_input", taskId, { input }, options);
+  sendTaskInput(taskId: string, input: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command("input", taskId, options, { input });
   }
 
-  cancelTask(taskId: string, options: CommandOptions = {}): Promise<CommandResult> {
-    return this.#command("task_cancel", taskId, {}, options);
+  cancelTask(taskId: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command("cancel", taskId, options);
   }
 
-  pauseTask(taskId: string, options: CommandOptions = {}): Promise<CommandResult> {
-    return this.#command("task_pause", taskId, {}, options);
+  pauseTask(taskId: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command("pause", taskId, options);
   }
 
-  resumeTask(taskId: string, options: CommandOptions = {}): Promise<CommandResult> {
-    return this.#command("task_resume", taskId, {}, options);
+  resumeTask(taskId: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command("resume", taskId, options);
   }
 
   /** Answer a `task_confirmation_required`. */
@@ -246,14 +188,14 @@ export class WebSocketClient {
     taskId: string,
     confirmationId: string,
     approved: boolean,
-    options: CommandOptions = {},
+    options?: CommandOptions,
   ): Promise<CommandResult> {
-    return this.#command("task_confirm", taskId, { confirmation_id: confirmationId, approved }, options);
+    return this.#command("confirm", taskId, options, { confirmation_id: confirmationId, approved });
   }
 
   /** The users who have a connection, on any node, that is subscribed to a channel. */
   async presence(channel: string): Promise<readonly string[]> {
-    const answer = await this.#asking.ask({ type: "presence", channel }, COMMAND_MS);
+    const answer = await this.#asking.ask({ type: "presence", channel });
     return answer.users as readonly string[];
   }
 
@@ -261,162 +203,30 @@ export class WebSocketClient {
    * Confirm what came to the own user channel, up to a position or up to what was handed out: it comes to no client of
    * this `clientId` again. Resolves, once that is durable, with where the durable cursor stands.
    */
-  async ack(position?: string): Promise<string> {
-    const token = position ?? this.position(this.#session.userChannel);
-    if (token === undefined || token === "earliest") {
+  async ack(position: string | undefined = this.position(this.#session.offline.channel)): Promise<string> {
+    if (position === undefined || position === "earliest") {
       throw new LastseenError(
         "nothing of the own user channel has come yet: name a position",
         "nothing_to_confirm",
       );
     }
-    return (await this.#asking.ask({ type: "ack", position: token }, COMMAND_MS)).position as string;
+    return (await this.#asking.ask({ type: "ack", position })).position as string;
   }
 
   /** What the log holds of a channel now, over HTTP: iterate it for the events, or its `pages()`. */
   history(channel: string, options: HistoryOptions = {}): LazyHistory {
-    const { token } = this.#options;
-    return new LazyHistory(
-      { url: this.#url, token, fetch: this.#options.fetch, clock: this.#clock },
-      channel,
-      options,
-    );
+    const { token, fetch } = this.#options;
+    const { url, clock } = this.#connection;
+    return new LazyHistory({ url, token, fetch, clock }, channel, options);
   }
 
-  readonly #comeBack = (): void => this.#turn({ type: "due" });
-  readonly #flush = (): void => this.#store.flush();
-
-  #turn(event: ConnectingEvent): void {
-    const before = this.state;
-    const [next, action] = turn(this.#connecting, event, this.#policy);
-    this.#connecting = next;
-    if (action.do === "open") void this.#open();
-    if (action.do === "close") this.#close(before);
-    if (action.do === "wait") this.#timer = this.#clock.setTimeout(this.#comeBack, action.ms);
-    if (this.state !== before) this.#emitter.emit("state", this.state);
-    if (event.type !== "closed") return;
-    const { code, reason } = event;
-    if (before === "connected") {
-      this.#emitter.emit("disconnected", { code, reason, willReconnect: action.do === "wait" });
-    }
-    if (action.do === "wait") {
-      this.#emitter.emit("reconnecting", { attempt: action.attempt, delayMs: action.ms, reason });
-    } else if (action.do === "end") {
-      this.#end(action.why);
-    }
-  }
-
-  async #open(): Promise<void> {
-    this.#clock.clearTimeout(this.#timer);
-    const attempt = ++this.#attempt;
-    let socket: Socket;
-    try {
-      const token = await this.#renewal.token();
-      if (attempt !== this.#attempt) return;
-      if (!this.#session.userChannel) this.#expect(token);
-      const WebSocket =
-        this.#options.WebSocket ?? (globalThis as { WebSocket?: SocketConstructor }).WebSocket;
-      if (!WebSocket)
-        throw new TypeError("there is no WebSocket here: give the option WebSocket, that of ws say");
-      const after = this.#session.resume();
-      const query = { project_id: this.#projectId, client_id: this.#options.clientId, after };
-      socket = new Socket(
-        WebSocket,
-        socketUrl(this.#url, query),
-        token,
-        {
-          opened: () => this.#opened(),
-          message: (message) => this.#receive(message),
-          closed: (code, reason, dropped) => this.#closed(code, reason, dropped),
-        },
-        this.#clock,
-      );
-    } catch (cause) {
-      if (attempt !== this.#attempt) return;
-      this.#report(
-        new LastseenError(`no connection could be made: ${String(cause)}`, "authentication", { cause }),
-      );
-      this.#closed(1006, String(cause), false);
-      return;
-    }
-    this.#socket = socket;
-  }
-
-  #expect(token: string): void {
-    const user = subjectOf(token);
-    const project = this.#projectId && `project:${this.#projectId}`;
-    if (user) this.#session.expect([`user:${user}`, "broadcast", ...(project ? [project] : [])]);
-  }
-
-  #opened(): void {
-    for (const message of this.#session.requests()) this.send(message);
-    for (const message of this.#asking.unanswered) this.send(message);
-  }
-
-  #close(before: ClientState): void {
-    this.#attempt += 1;
-    this.#clock.clearTimeout(this.#timer);
-    this.#socket?.close();
-    this.#gone();
-    this.#give(new LastseenError("the client was disconnected", "closed"));
-    if (before !== "connected") return;
-    this.#emitter.emit("disconnected", { code: 1000, reason: "disconnect", willReconnect: false });
-  }
-
-  #closed(code: number, reason: string, dropped: boolean): void {
-    this.#gone();
-    this.#error = new LastseenError(`the connection ended: ${code} ${reason}`.trim(), "disconnected", {
-      closeCode: code,
-      reason,
-    });
-    this.#turn({
-      type: "closed",
-      code,
-      reason,
-      dropped,
-      canRenew: this.#renewal.canRenew,
-      givesWay: this.#leaveProject(reason),
-      now: this.#clock.now(),
-      random: this.#clock.random(),
-    });
-  }
-
-  #gone(): void {
-    this.#socket = undefined;
-    this.#connectionId = undefined;
-    this.#session.disconnected();
-    this.#renewal.stop();
-    this.#store.flush();
-  }
-
-  /** Whether the others may go on without the project that a later connection was refused for. */
-  #leaveProject(reason: string): boolean {
-    const project = this.#projectId;
-    if (reason !== PROJECT_DENIED || this.#userId === undefined || project === undefined) return false;
-    this.#projectId = undefined;
-    this.#followers.take({ kind: "ended", channel: `project:${project}`, reason });
-    this.#emitter.emit("unsubscribed", { channel: `project:${project}`, reason });
-    return true;
-  }
-
-  /** It comes back no more by itself. */
-  #end(why: "gave_up" | "rejected" | "ended"): void {
-    const { closeCode, reason, message } = this.#error as LastseenError;
-    const isToken = closeCode === 4401 || reason === "Invalid token" || reason === "Authentication required";
-    const code = why !== "rejected" ? "closed" : isToken ? "authentication" : "rejected";
-    const error = new LastseenError(message, code, { closeCode, reason });
-    this.#error = error;
-    this.#give(error);
-    if (why !== "ended") this.#emitter.emit("reconnect_failed", error);
-  }
-
-  #give(error: LastseenError): void {
-    listen("online", this.#comeBack, false);
-    listen("pagehide", this.#flush, false);
-    const connected = this.#connected;
-    this.#connected = undefined;
-    connected?.reject(error);
-    this.#asking.fail(error);
-    this.#followers.fail(error);
+  #command(
+    verb: string,
+    taskId: string,
+    { id = this.#options.newId?.() ?? crypto.randomUUID(), timeoutMs }: CommandOptions = {},
+    data?: Readonly<Record<string, unknown>>,
+  ): Promise<CommandResult> {
+    return this.#asking.command({ type: `task_${verb}`, task_id: taskId, id, ...data }, timeoutMs);
   }
 
   #receive(message: Message): void {
@@ -424,206 +234,48 @@ export class WebSocketClient {
     try {
       notices = this.#session.receive(message);
     } catch (cause) {
-      this.#report(
-        new LastseenError(`not of this protocol: ${JSON.stringify(message).slice(0, 200)}`, "protocol", {
-          cause,
-        }),
-      );
-      this.#socket?.drop("a message of the server was not understood");
+      const said = JSON.stringify(message).slice(0, 200);
+      this.#emitter.report(new LastseenError(`not of this protocol: ${said}`, "protocol", { cause }));
+      this.#connection.drop("a message of the server was not understood");
       return;
     }
-    for (const notice of notices) {
-      this.#followers.take(notice);
-      this.#tell(notice);
-    }
+    for (const notice of notices) this.#hear(notice);
     this.#store.touch();
   }
 
-  #tell(notice: Notice): void {
+  #hear(notice: Notice): void {
+    const connection = this.#connection;
+    this.#followers.take(notice);
     switch (notice.kind) {
       case "event": {
-        const { event } = notice;
-        if (notice.channels.includes(this.#session.userChannel) && !this.#isRead) this.#isUnread = true;
+        const { event, channels } = notice;
+        this.#places.came(channels);
         if (event.type === "task_command")
-          this.#asking.receipt(event as EventTypes["task_command"], this.#userId ?? "");
-        if (!notice.isNew) return;
-        if (!OWN_NAMES.has(event.type)) this.#emitter.emit(event.type, event);
-        this.#emitter.emit("message", event);
-        return;
+          this.#asking.receipt(event as EventTypes["task_command"], connection.userId);
+        break;
       }
       case "established":
-        this.#established(notice);
+        connection.greeted(notice);
         return;
-      case "ping":
+      case "ping": {
         // A pong confirms what came before it; a ping only shows that we live.
-        this.send({ type: this.#isConfirmed ? "pong" : "ping" });
+        const { autoAck = true } = this.#options;
+        connection.send({ type: autoAck && this.#places.isConfirmed ? "pong" : "ping" });
         return;
+      }
       case "ask":
-        this.send(notice.message);
+        connection.send(notice.message);
         return;
       case "token_expiring":
-        this.#renewal.expiring();
-        return;
-      case "begun": {
-        const { channel, position, recovered } = notice;
-        this.#emitter.emit("subscribed", { channel, position: formatPosition(position), recovered });
-        return;
-      }
-      case "gap": {
-        const { channels, reason } = notice;
-        const requested = formatPosition(notice.requested);
-        this.#emitter.emit("gap", { channels, requested, earliest: formatPosition(notice.earliest), reason });
-        return;
-      }
-      case "caught_up":
-        this.#emitter.emit("caught_up", { channels: notice.channels, closed: notice.closed });
-        return;
-      case "fell_behind":
-        this.#emitter.emit("fell_behind", { channels: notice.channels });
+        connection.expiring();
         return;
       case "ended":
-        if (notice.reason !== undefined && notice.channel === `project:${this.#projectId}`)
-          this.#projectId = undefined;
-        this.#emitter.emit("unsubscribed", { channel: notice.channel, reason: notice.reason });
-        return;
-      case "offline_delayed": {
-        const { channel, retryAfterMs } = notice;
-        this.#report(new LastseenError(notice.message, "history_unavailable", { channel, retryAfterMs }));
-        return;
-      }
+        if (notice.reason !== undefined && notice.channel === `project:${connection.projectId}`)
+          connection.projectId = undefined;
+        break;
       case "other":
-        this.#other(notice.message);
-        return;
-      default:
-        return;
+        if (this.#asking.take(notice.message) || connection.renewal?.take(notice.message)) return;
     }
+    tell(this.#emitter, notice);
   }
-
-  #established(notice: Extract<Notice, { kind: "established" }>): void {
-    const { connectionId, userId, node, heartbeatMs } = notice;
-    this.#userId = userId;
-    this.#connectionId = connectionId;
-    this.#error = undefined;
-    this.#socket?.beat(heartbeatMs);
-    this.#turn({ type: "greeted", now: this.#clock.now() });
-    this.#emitter.emit("connected", { connectionId, userId, node });
-    this.#connected?.resolve();
-    this.#connected = undefined;
-  }
-
-  #other(message: Message): void {
-    if (this.#asking.take(message) || this.#renewal.take(message)) return;
-    if (message.type === "error") {
-      this.#report(new LastseenError(String(message.message), String(message.code ?? "error")));
-    } else if (message.type !== "pong") {
-      if (!OWN_NAMES.has(message.type)) this.#emitter.emit(message.type, message);
-      this.#emitter.emit("message", message);
-    }
-  }
-
-  /** Whether somebody takes what comes to the own user channel. */
-  get #isRead(): boolean {
-    if (this.#followers.of(this.#session.userChannel).size > 0) return true;
-    for (const name of this.#emitter.names) {
-      if (name === "message" || !OWN_NAMES.has(String(name))) return true;
-    }
-    return false;
-  }
-
-  /** Whether everything that came to the own user channel has been taken. */
-  get #isConfirmed(): boolean {
-    const isOn = (this.#options.autoAck ?? true) && this.#session.isWhole && this.#isRead && !this.#isUnread;
-    return isOn && [...this.#followers.of(this.#session.userChannel)].every((one) => one.isTaken);
-  }
-
-  #place(channel: string): Position | undefined {
-    if (this.#session.passesOver(channel)) return undefined;
-    let place: Position | undefined;
-    for (const { reached } of this.#followers.of(channel)) {
-      if (!reached || !place) {
-        place = reached ?? place;
-      } else if (place.epoch === reached.epoch || !place.epoch || !reached.epoch) {
-        const epoch = place.epoch || reached.epoch;
-        place = { epoch, offsets: lowered(place.offsets, reached.offsets) };
-      } else if (place.epoch === this.#session.epoch) {
-        place = reached; // it has not come out of the old epoch
-      }
-    }
-    return place ?? this.#session.position(channel);
-  }
-
-  *#places(): Iterable<readonly [string, string]> {
-    for (const channel of this.#session.channels) {
-      const isOpen = channel === this.#session.userChannel && !(this.#session.isWhole && !this.#isUnread);
-      const place = isOpen ? undefined : this.#place(channel);
-      if (place) yield [channel, formatPosition(place)];
-    }
-  }
-
-  async #command(
-    type: string,
-    taskId: string,
-    data: Readonly<Record<string, unknown>>,
-    { id = this.#newId(), timeoutMs = COMMAND_MS }: CommandOptions,
-  ): Promise<CommandResult> {
-    try {
-      return commandResult(await this.#asking.ask({ type, task_id: taskId, id, ...data }, timeoutMs));
-    } catch (error) {
-      if (!(error instanceof LastseenError) || error.code !== "unavailable") throw error;
-      return { id, taskId, success: false, state: "unknown", reason: "timeout" };
-    }
-  }
-
-  #newId(): string {
-    return this.#options.newId?.() ?? crypto.randomUUID();
-  }
-
-  #askLater(channel: string, ms: number): void {
-    const attempt = this.#attempt;
-    this.#clock.setTimeout(() => {
-      // A new connection has asked already.
-      const isWanted = this.#session.isWanted(channel) || this.#session.isAutomatic(channel);
-      if (attempt === this.#attempt && isWanted) this.send(this.#session.subscribe(channel));
-    }, ms);
-  }
-
-  #guard(call: () => void): void {
-    try {
-      call();
-    } catch (cause) {
-      this.#handlerFailed(cause, "");
-    }
-  }
-
-  #handlerFailed(cause: unknown, name: PropertyKey): void {
-    if (name === "error") console.error(cause);
-    else this.#report(new LastseenError(`a handler has thrown: ${String(cause)}`, "handler", { cause }));
-  }
-
-  #report(error: LastseenError): void {
-    if (!this.#emitter.emit("error", error) && error.code === "handler") console.error(error.cause);
-  }
-}
-
-function checkedStart(options: StartOptions): ReturnType<typeof startOf> {
-  if (options.after !== undefined) parsePosition(options.after);
-  return startOf(options);
-}
-
-/** A promise whose rejection nobody has to handle. */
-function deferred(): { promise: Promise<void>; resolve(): void; reject(error: unknown): void } {
-  let resolve: () => void = () => {};
-  let reject: (error: unknown) => void = () => {};
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  promise.catch(() => {});
-  return { promise, resolve, reject };
-}
-
-/** To what a page hears of its network and its end; elsewhere there is nothing to hear. */
-function listen(name: string, handler: () => void, on: boolean): void {
-  const page = globalThis as Partial<Pick<Window, "addEventListener" | "removeEventListener">>;
-  (on ? page.addEventListener : page.removeEventListener)?.call(globalThis, name, handler);
 }

@@ -5,11 +5,11 @@
 
 import { returnWindow, whenToReturn } from "./close-codes.js";
 
-/** `opening`: until the server's greeting; `waiting`: until the next attempt; `failed`: for good, until `connect`. */
-export type Phase = "idle" | "opening" | "open" | "waiting" | "failed";
+/** `connecting`: until the greeting; `reconnecting`: it waits for its next attempt; `failed`: for good, until `connect`. */
+export type ClientState = "idle" | "connecting" | "connected" | "reconnecting" | "failed";
 
 export interface Connecting {
-  readonly phase: Phase;
+  readonly phase: ClientState;
   /** Attempts to come back, in a row. */
   readonly attempts: number;
   /** Whether another token was taken since the last greeting. */
@@ -66,16 +66,16 @@ const MAX_DOUBLINGS = 32;
 export const IDLE: Connecting = { phase: "idle", attempts: 0, renewed: false, since: 0 };
 
 const stay: Cell<unknown> = (state) => [state, { do: "nothing" }];
-const open: Cell<unknown> = (state) => [{ ...state, phase: "opening" }, { do: "open" }];
+const open: Cell<unknown> = (state) => [{ ...state, phase: "connecting" }, { do: "open" }];
 const begin: Cell<unknown> = (state, event, policy) => open({ ...IDLE, since: state.since }, event, policy);
 const close: Cell<unknown> = () => [IDLE, { do: "close" }];
 const greet: Cell<{ readonly now: number }> = (state, { now }) => [
-  { ...state, phase: "open", since: now },
+  { ...state, phase: "connected", since: now },
   { do: "nothing" },
 ];
 
 const lose: Cell<Extract<ConnectingEvent, { type: "closed" }>> = (state, event, policy) => {
-  const wasOpen = state.phase === "open";
+  const wasOpen = state.phase === "connected";
   const back = event.dropped ? "at_once" : whenToReturn(event.code, event.reason);
   const inVain = back === "renew" && (!event.canRenew || (state.renewed && !wasOpen));
   if (inVain || (back === "never" && !event.givesWay)) {
@@ -97,7 +97,7 @@ const lose: Cell<Extract<ConnectingEvent, { type: "closed" }>> = (state, event, 
   const ms = (returnWindow(event.code, event.reason) ?? step) * event.random;
   return [
     {
-      phase: "waiting",
+      phase: "reconnecting",
       attempts: attempts + 1,
       renewed: back === "renew" || (state.renewed && !wasOpen),
       since: state.since,
@@ -107,12 +107,12 @@ const lose: Cell<Extract<ConnectingEvent, { type: "closed" }>> = (state, event, 
 };
 
 const TABLE: {
-  readonly [P in Phase]: { readonly [N in EventName]: Cell<Extract<ConnectingEvent, { type: N }>> };
+  readonly [P in ClientState]: { readonly [N in EventName]: Cell<Extract<ConnectingEvent, { type: N }>> };
 } = {
   idle: { connect: begin, disconnect: stay, greeted: stay, closed: stay, due: stay },
-  opening: { connect: stay, disconnect: close, greeted: greet, closed: lose, due: stay },
-  open: { connect: stay, disconnect: close, greeted: stay, closed: lose, due: stay },
-  waiting: { connect: open, disconnect: close, greeted: stay, closed: stay, due: open },
+  connecting: { connect: stay, disconnect: close, greeted: greet, closed: lose, due: stay },
+  connected: { connect: stay, disconnect: close, greeted: stay, closed: lose, due: stay },
+  reconnecting: { connect: open, disconnect: close, greeted: stay, closed: stay, due: open },
   failed: { connect: begin, disconnect: close, greeted: stay, closed: stay, due: stay },
 };
 

@@ -1,44 +1,47 @@
-/** Handlers by name, called in the order in which they came. */
+/** Handlers by name, called in the order in which they came; whatever one of them throws harms no other. */
 
-export type Handler<T> = (value: T) => void;
+import { LastseenError } from "./errors.js";
 
-/** `onError` is told of a handler that throws; the others are called all the same. */
-export class Emitter<M extends object> {
-  readonly #handlers = new Map<PropertyKey, Set<Handler<never>>>();
-  readonly #onError: (error: unknown, name: PropertyKey) => void;
+type Handler = (value: never) => void;
 
-  constructor(onError: (error: unknown, name: PropertyKey) => void) {
-    this.#onError = onError;
-  }
+export class Emitter {
+  readonly #handlers = new Map<string, Set<Handler>>();
 
-  on<K extends keyof M>(name: K, handler: Handler<M[K]>): void {
+  on(name: string, handler: Handler): void {
     const handlers = this.#handlers.get(name) ?? new Set();
     this.#handlers.set(name, handlers.add(handler));
   }
 
-  off<K extends keyof M>(name: K, handler?: Handler<M[K]>): void {
-    if (!handler || (this.#handlers.get(name)?.delete(handler) && !this.has(name)))
-      this.#handlers.delete(name);
+  /** Take a handler away, or all of a name. */
+  off(name: string, handler?: Handler): void {
+    const handlers = this.#handlers.get(name);
+    if (!handler || (handlers?.delete(handler) && !handlers.size)) this.#handlers.delete(name);
   }
 
-  has(name: PropertyKey): boolean {
-    return (this.#handlers.get(name)?.size ?? 0) > 0;
-  }
-
-  get names(): Iterable<PropertyKey> {
-    return this.#handlers.keys();
+  /** Names that have handlers. */
+  get names(): readonly string[] {
+    return [...this.#handlers.keys()];
   }
 
   /** Whether somebody was called. */
-  emit<K extends keyof M>(name: K, value: M[K]): boolean {
-    const handlers = [...(this.#handlers.get(name) ?? [])] as Handler<M[K]>[];
-    for (const handler of handlers) {
-      try {
-        handler(value);
-      } catch (error) {
-        this.#onError(error, name);
-      }
-    }
+  emit(name: string, value: unknown): boolean {
+    const handlers = [...(this.#handlers.get(name) ?? [])];
+    for (const handler of handlers) this.guard(() => handler(value as never), name);
     return handlers.length > 0;
+  }
+
+  /** Call a handler, whatever it does. */
+  guard(call: () => void, name?: string): void {
+    try {
+      call();
+    } catch (cause) {
+      if (name === "error") console.error(cause);
+      else this.report(new LastseenError(`a handler has thrown: ${String(cause)}`, "handler", { cause }));
+    }
+  }
+
+  /** Tell the handlers of `error`. */
+  report(error: LastseenError): void {
+    if (!this.emit("error", error) && error.code === "handler") console.error(error.cause);
   }
 }

@@ -30,23 +30,19 @@ export interface ErrorDetails {
 }
 
 export class LastseenError extends Error {
-  readonly code: ClientErrorCode | (string & {});
-  readonly channel: string | undefined;
-  readonly reason: string | undefined;
-  readonly closeCode: number | undefined;
+  declare readonly code: ClientErrorCode | (string & {});
+  declare readonly channel: string | undefined;
+  declare readonly reason: string | undefined;
+  declare readonly closeCode: number | undefined;
   /** The HTTP status, of a call over HTTP. */
-  readonly status: number | undefined;
+  declare readonly status: number | undefined;
   /** The same may be asked again after so long. */
-  readonly retryAfterMs: number | undefined;
+  declare readonly retryAfterMs: number | undefined;
 
   constructor(message: string, code: ClientErrorCode | (string & {}), details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    const { cause, ...more } = details;
+    super(message, cause === undefined ? undefined : { cause });
     this.name = "LastseenError";
-    this.code = code;
-    this.channel = details.channel;
-    this.reason = details.reason;
-    this.closeCode = details.closeCode;
-    this.status = details.status;
-    this.retryAfterMs = details.retryAfterMs;
+    Object.assign(this, more, { code });
   }
 }

@@ -1,14 +1,16 @@
 /**
- * The events of a channel to iterate, each once, over all reconnections.
+ * The entry `@lastseen/client/events`: the events of a channel to iterate, each once, over all reconnections.
  *
  * At most `maxBuffered` events wait for the iterator. Past that the channel is unsubscribed, and once half of them have
  * been taken it is subscribed again from its position: a page can't stop reading its connection, so a slow iterator
  * pulls at its own pace, memory stays bounded and nothing is lost. (Other handlers of the same channel wait with it.)
  */
 
+import type { WebSocketClient } from "./client.js";
 import type { LastseenError } from "./errors.js";
 import type { LastseenEvent } from "./events.js";
-import { Follower, type FollowerPort, type Gap, type StartOptions } from "./follower.js";
+import { Follower, type FollowerPort, type StartOptions, startOf } from "./follower.js";
+import type { Gap } from "./notices.js";
 import type { Position } from "./positions.js";
 import type { Start } from "./subscription.js";
 
@@ -19,6 +21,11 @@ export interface StreamOptions extends StartOptions {
   readonly maxBuffered?: number | undefined;
   /** Called in the order of the events: when the iterator has come to the gap. */
   readonly onGap?: ((gap: Gap) => void) | undefined;
+}
+
+/** `for await (const event of events(client, "task:x", { after: "earliest" }))`. */
+export function events(client: WebSocketClient, channel: string, options: StreamOptions = {}): EventStream {
+  return client.follow((port) => new EventStream(port, channel, startOf(options), options));
 }
 
 type Item =

@@ -136,16 +136,11 @@ export type LastseenEvent = EventBase;
 /** The event of a type; of a name of your own, any event. */
 export type EventOf<T extends string> = T extends EventType ? EventTypes[T] : EventBase<T>;
 
-const ENDS: ReadonlySet<string> = new Set([
-  "task_completed",
-  "task_failed",
-  "task_cancelled",
-  "task_timeout",
-]);
+const ENDS = /^task_(completed|failed|cancelled|timeout)$/;
 
 /** Whether an event is the last one of a task's channel. */
 export function endsChannel(event: LastseenEvent, channel: string): boolean {
-  return ENDS.has(event.type) && channel === `task:${event.task_id}`;
+  return ENDS.test(event.type) && channel === `task:${event.task_id}`;
 }
 
 /** Narrows any event to a named type. */

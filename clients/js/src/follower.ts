@@ -1,18 +1,11 @@
 /** What a caller holds of a channel: a subscription with handlers, or a stream to iterate. */
 
-import { LastseenError } from "./errors.js";
+import type { LastseenError } from "./errors.js";
 import type { LastseenEvent } from "./events.js";
-import type { GapReason } from "./notices.js";
-import { formatPosition, hasSeen, type Position, raised } from "./positions.js";
+import type { Gap } from "./notices.js";
+import { formatPosition, hasSeen, type Position, parsePosition, raised } from "./positions.js";
 import type { Start } from "./subscription.js";
-
-/** Events between the two positions will not come. */
-export interface Gap {
-  readonly channels: readonly string[];
-  readonly requested: string;
-  readonly earliest: string;
-  readonly reason: GapReason;
-}
+import type { SubscriptionState } from "./transitions.js";
 
 /**
  * Where to begin: at most one of them. Without any a channel begins now, or goes on where the `storage` of the client
@@ -41,7 +34,7 @@ export interface SubscribeOptions extends StartOptions {
 export interface FollowerPort {
   /** The position of their channel. */
   position(channel: string): Position | undefined;
-  state(channel: string): "idle" | "catching_up" | "live";
+  state(channel: string): SubscriptionState;
   /** They want no more of it. */
   leave(follower: Follower): void;
   /** They take no more for now; and now they do again. */
@@ -169,16 +162,10 @@ export class ChannelSubscription extends Follower {
   }
 }
 
-/** Checks and reads a start. Throws a TypeError where there is more than one. */
+/** Checks and reads a start. Throws a TypeError where there is more than one, or where it is no position. */
 export function startOf({ after, since, last }: StartOptions): Start | undefined {
-  const given = [after, since, last].filter((one) => one !== undefined);
-  if (given.length > 1) throw new TypeError("give one of after, since and last");
-  if (after !== undefined) return { after };
-  if (since !== undefined) return { since };
-  return last === undefined ? undefined : { last };
-}
-
-export function unsubscribedError(channel: string, reason: string): LastseenError {
-  const text = `the server ended the subscription of ${channel}: ${reason}`;
-  return new LastseenError(text, "unsubscribed", { channel, reason });
+  const [start, another] = Object.entries({ after, since, last }).filter(([, one]) => one !== undefined);
+  if (another) throw new TypeError("give one of after, since and last");
+  if (after !== undefined) parsePosition(after);
+  return start && (Object.fromEntries([start]) as Start);
 }

@@ -1,12 +1,15 @@
 /** Who follows which channel: what a session says, handed on to them, and what they want, asked of the session. */
 
+import type { Connection } from "./connection.js";
+import type { Emitter } from "./emitter.js";
 import { LastseenError } from "./errors.js";
 import { endsChannel } from "./events.js";
-import { type Follower, type Gap, unsubscribedError } from "./follower.js";
-import type { Message, Notice } from "./notices.js";
+import type { Follower, FollowerPort } from "./follower.js";
+import type { Gap, Message, Notice } from "./notices.js";
 import { formatPosition, isBehind, lowered, type Position, parsePosition } from "./positions.js";
 import type { Session } from "./session.js";
 import type { Start } from "./subscription.js";
+import type { SubscriptionState } from "./transitions.js";
 
 /** The followers of one channel. */
 interface Following {
@@ -17,24 +20,31 @@ interface Following {
   readonly queue: Follower[];
 }
 
-export interface FollowersPort {
-  /** Send on the present connection, if there is one. */
-  send(message: Message): void;
-  /** Ask again for a channel, after so long, where the connection is still the same. */
-  askLater(channel: string, ms: number): void;
-  /** Whether positions outlive the subscriptions that had them. */
-  readonly remembers: boolean;
-  error(error: LastseenError): void;
-}
-
-export class Followers {
+export class Followers implements FollowerPort {
   readonly #session: Session;
-  readonly #port: FollowersPort;
+  readonly #connection: Connection;
+  readonly #emitter: Emitter;
+  /** Whether positions outlive the subscriptions that had them. */
+  readonly #remembers: boolean;
   readonly #following = new Map<string, Following>();
 
-  constructor(session: Session, port: FollowersPort) {
+  constructor(session: Session, connection: Connection, emitter: Emitter, remembers: boolean) {
     this.#session = session;
-    this.#port = port;
+    this.#connection = connection;
+    this.#emitter = emitter;
+    this.#remembers = remembers;
+  }
+
+  position(channel: string): Position | undefined {
+    return this.#session.position(channel);
+  }
+
+  state(channel: string): SubscriptionState {
+    return this.#session.get(channel).state;
+  }
+
+  guard(call: () => void): void {
+    this.#emitter.guard(call);
   }
 
   of(channel: string): ReadonlySet<Follower> {
@@ -55,7 +65,7 @@ export class Followers {
     const session = this.#session;
     const position = session.position(channel);
     if (position) follower.began(position);
-    if (isFirst || !session.isWanted(channel)) this.#port.send(session.subscribe(channel));
+    if (isFirst || !session.get(channel).wanted) this.#subscribe(channel);
   }
 
   /** One of them wants no more of its channel. */
@@ -71,31 +81,29 @@ export class Followers {
     }
     this.#following.delete(channel);
     const session = this.#session;
-    const isAutomatic = session.isAutomatic(channel);
+    const { automatic, held, state } = session.get(channel);
     // What an iterator has not taken is not passed over, where its place is remembered.
     const { reached } = follower;
-    if (reached && (!isAutomatic || session.state(channel) === "idle")) session.rewind(channel, reached);
+    if (reached && (!automatic || state === "idle")) session.rewind(channel, reached);
     // The connection begins an automatic one anyway, and `client.on` may have handlers for it.
-    if (!isAutomatic) this.#port.send(this.#quit(channel));
-    else if (session.isHeld(channel)) this.#port.send(session.subscribe(channel));
+    if (!automatic) this.#connection.send(this.#quit(channel));
+    else if (held) this.#subscribe(channel);
     else session.leave(channel);
   }
 
   /** Nobody wants more of a channel, whoever begins it. */
   drop(channel: string): void {
     this.#end(channel);
-    this.#port.send(this.#session.unsubscribe(channel));
+    this.#connection.send(this.#session.unsubscribe(channel));
   }
 
   hold({ channel }: Follower): void {
-    this.#port.send(this.#session.hold(channel));
+    this.#connection.send(this.#session.hold(channel));
   }
 
   drained({ channel }: Follower): void {
-    const session = this.#session;
-    const isWanted = session.isWanted(channel) || session.isAutomatic(channel);
-    if (!isWanted || !session.isHeld(channel) || [...this.of(channel)].some((one) => !one.hasRoom)) return;
-    this.#port.send(session.subscribe(channel));
+    if (this.#session.get(channel).held && [...this.of(channel)].every((one) => one.hasRoom))
+      this.#askAgain(channel);
   }
 
   /** No connection comes by itself any more: whoever iterates is told, handlers stay for the next `connect`. */
@@ -125,16 +133,18 @@ export class Followers {
         }
         return;
       case "gap":
-        this.#gap(notice);
+        this.#gap(notice.gap, notice.earliest);
         return;
       case "refused":
-        if (notice.retryAfterMs !== undefined) this.#port.askLater(notice.channel, notice.retryAfterMs);
-        else this.#refused(notice.channel, notice.message, notice.code);
+        this.#refused(notice);
         return;
-      case "ended":
-        if (notice.reason !== undefined)
-          this.#end(notice.channel, unsubscribedError(notice.channel, notice.reason));
+      case "ended": {
+        const { channel, reason } = notice;
+        const text = `the server ended the subscription of ${channel}: ${reason}`;
+        if (reason !== undefined)
+          this.#end(channel, new LastseenError(text, "unsubscribed", { channel, reason }));
         return;
+      }
       default:
         return;
     }
@@ -143,6 +153,7 @@ export class Followers {
   #begin(following: Following, follower: Follower, start: Start, isFirst: boolean): void {
     const { channel } = follower;
     const session = this.#session;
+    const { automatic, state } = session.get(channel);
     const key = JSON.stringify(start);
     const position = session.position(channel);
     const after = start.after === undefined ? undefined : parsePosition(start.after);
@@ -151,15 +162,15 @@ export class Followers {
     if (following.beginning) {
       if (following.beginning.start === key) following.beginning.who.add(follower);
       else following.queue.push(follower);
-    } else if (position && (!isFirst || session.isAutomatic(channel)) && session.state(channel) !== "live") {
+    } else if (position && (!isFirst || automatic) && state !== "live") {
       // First it goes on from where it is: only then what is gone in between is told.
       following.queue.push(follower);
     } else {
       following.beginning = { start: key, who: new Set([follower]) };
       // The others need what lies between, where it begins behind them.
-      const needed = shares && !(isFirst && session.state(channel) === "idle");
+      const needed = shares && !(isFirst && state === "idle");
       const from = needed ? { epoch: after.epoch, offsets: lowered(after.offsets, position.offsets) } : after;
-      this.#port.send(session.subscribe(channel, from ? { after: formatPosition(from) } : start));
+      this.#subscribe(channel, from ? { after: formatPosition(from) } : start);
     }
   }
 
@@ -176,7 +187,7 @@ export class Followers {
       }
     }
     if (answers) following.beginning = undefined;
-    if (this.#session.state(channel) === "live") this.#next(channel);
+    if (this.state(channel) === "live") this.#next(channel);
   }
 
   #next(channel: string): void {
@@ -185,32 +196,27 @@ export class Followers {
     if (following && follower?.start) this.#begin(following, follower, follower.start, false);
   }
 
-  #gap({ channels, requested, earliest, reason }: Extract<Notice, { kind: "gap" }>): void {
-    const gap: Gap = {
-      channels,
-      requested: formatPosition(requested),
-      earliest: formatPosition(earliest),
-      reason,
-    };
-    for (const channel of channels) {
+  #gap(gap: Gap, { epoch, offsets }: Position): void {
+    for (const channel of gap.channels) {
       for (const follower of [...this.of(channel)]) {
         const { floor } = follower;
         // The request was for the sake of another one.
-        const isPast = floor?.epoch === earliest.epoch && isBehind(earliest.offsets, floor.offsets);
+        const isPast = floor?.epoch === epoch && isBehind(offsets, floor.offsets);
         if (follower.begun && !isPast) follower.gap(gap);
       }
     }
   }
 
-  #refused(channel: string, message: string, code: string): void {
+  #refused({ channel, message, code, retryAfterMs }: Extract<Notice, { kind: "refused" }>): void {
+    if (retryAfterMs !== undefined) {
+      // A new connection has asked already.
+      this.#connection.later(() => this.#askAgain(channel), retryAfterMs);
+      return;
+    }
     const error = new LastseenError(`${message}: ${channel}`, code, { channel });
-    this.#lose(channel, error);
-    this.#port.error(error);
-  }
-
-  #lose(channel: string, error: LastseenError): void {
     this.#end(channel, error);
-    if (!this.#session.isAutomatic(channel)) this.#quit(channel);
+    if (!this.#session.get(channel).automatic) this.#quit(channel);
+    this.#emitter.report(error);
   }
 
   /** Its task has ended: there is nothing to come back for. */
@@ -227,12 +233,22 @@ export class Followers {
       return;
     }
     this.#following.delete(channel);
-    this.#port.send(this.#session.remove(channel));
+    this.#connection.send(this.#session.remove(channel));
   }
 
   /** Where it was left is where it goes on, if that is remembered; else it begins anew when it is followed again. */
   #quit(channel: string): Message {
-    return this.#port.remembers ? this.#session.unsubscribe(channel) : this.#session.remove(channel);
+    return this.#remembers ? this.#session.unsubscribe(channel) : this.#session.remove(channel);
+  }
+
+  #subscribe(channel: string, start?: Start): void {
+    this.#connection.send(this.#session.subscribe(channel, start));
+  }
+
+  /** Where it is still wanted. */
+  #askAgain(channel: string): void {
+    const { wanted, automatic } = this.#session.get(channel);
+    if (wanted || automatic) this.#subscribe(channel);
   }
 
   #end(channel: string, error?: LastseenError): void {

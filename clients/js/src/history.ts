@@ -2,7 +2,7 @@
 
 import { type CallOptions, call, type HttpOptions, type Query } from "./call.js";
 import type { LastseenEvent } from "./events.js";
-import type { Gap } from "./follower.js";
+import type { Gap } from "./notices.js";
 import { parsePosition } from "./positions.js";
 
 export interface HistoryOptions extends CallOptions {

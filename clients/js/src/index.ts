@@ -4,12 +4,11 @@ export type { CommandResult } from "./asking.js";
 export { type CommandOptions, WebSocketClient } from "./client.js";
 export type { ClientEvents, ClientState, HandledBy } from "./client-events.js";
 export { type ClientErrorCode, type ErrorDetails, LastseenError } from "./errors.js";
-export type { EventStream, StreamOptions } from "./event-stream.js";
 export * from "./events.js";
-export type { ChannelSubscription, Gap, StartOptions, SubscribeOptions } from "./follower.js";
+export type { ChannelSubscription, StartOptions, SubscribeOptions } from "./follower.js";
 export type { HistoryOptions, HistoryPage } from "./history.js";
 export type { LazyHistory } from "./lazy-history.js";
-export type { GapReason, Message } from "./notices.js";
+export type { Gap, GapReason, Message } from "./notices.js";
 export type {
   ClientOptions,
   Clock,

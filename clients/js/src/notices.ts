@@ -8,6 +8,14 @@ export type Message = { readonly type: string; readonly [name: string]: unknown 
 
 export type GapReason = "retention" | "epoch" | "lost" | "quarantine";
 
+/** Events between the two positions will not come. */
+export interface Gap {
+  readonly channels: readonly string[];
+  readonly requested: string;
+  readonly earliest: string;
+  readonly reason: GapReason;
+}
+
 export type Notice =
   /** An event, once for all the subscribed channels for which it counts now. `isNew`: no other channel brought it before. */
   | {
@@ -40,14 +48,8 @@ export type Notice =
   /** These channels are live now; `closed`: their task has ended and nothing more will come. */
   | { readonly kind: "caught_up"; channels: readonly string[]; closed: boolean }
   | { readonly kind: "fell_behind"; channels: readonly string[] }
-  /** What lies between `requested` and `earliest` will not come. */
-  | {
-      readonly kind: "gap";
-      channels: readonly string[];
-      requested: Position;
-      earliest: Position;
-      reason: GapReason;
-    }
+  /** What lies between the two positions will not come; `earliest` is the second of them. */
+  | { readonly kind: "gap"; gap: Gap; earliest: Position }
   /** The subscription is over. `reason` is the server's; undefined where the caller asked for it. */
   | { readonly kind: "ended"; channel: string; reason: string | undefined }
   /** To be sent on this connection. */

@@ -1,6 +1,9 @@
 /** Where each channel was left, kept in a storage of the page's; written a moment after it has moved. */
 
+import type { Emitter } from "./emitter.js";
+import { LastseenError } from "./errors.js";
 import type { Clock, PositionStorage } from "./options.js";
+import type { Places } from "./places.js";
 import { parsePosition } from "./positions.js";
 
 const DELAY_MS = 500;
@@ -11,24 +14,23 @@ export class PositionStore {
   readonly #storage: PositionStorage | undefined;
   readonly #key: string;
   readonly #clock: Clock;
-  readonly #onError: (cause: unknown) => void;
-  readonly #current: () => Iterable<readonly [channel: string, token: string]>;
+  readonly #places: Places;
+  readonly #emitter: Emitter;
   readonly #kept: Map<string, string>;
   #timer: unknown;
 
-  /** `current` gives where the channels are now. */
   constructor(
     storage: PositionStorage | undefined,
     key: string,
     clock: Clock,
-    current: () => Iterable<readonly [channel: string, token: string]>,
-    onError: (cause: unknown) => void,
+    places: Places,
+    emitter: Emitter,
   ) {
     this.#storage = storage;
     this.#key = key;
     this.#clock = clock;
-    this.#current = current;
-    this.#onError = onError;
+    this.#places = places;
+    this.#emitter = emitter;
     this.#kept = this.#load();
   }
 
@@ -52,9 +54,7 @@ export class PositionStore {
     if (!this.#storage) return;
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const [channel, token] of this.#current()) {
-      this.#kept.set(channel, token);
-    }
+    for (const [channel, token] of this.#places.all()) this.#kept.set(channel, token);
     for (const channel of this.#kept.keys()) {
       if (this.#kept.size <= MAX_CHANNELS) break;
       this.#kept.delete(channel);
@@ -62,7 +62,7 @@ export class PositionStore {
     try {
       this.#storage.setItem(this.#key, JSON.stringify(Object.fromEntries(this.#kept)));
     } catch (cause) {
-      this.#onError(cause);
+      this.#failed(cause);
     }
   }
 
@@ -76,8 +76,12 @@ export class PositionStore {
         kept.set(channel, token);
       }
     } catch (cause) {
-      this.#onError(cause);
+      this.#failed(cause);
     }
     return kept;
+  }
+
+  #failed(cause: unknown): void {
+    this.#emitter.report(new LastseenError("positions could not be kept", "storage", { cause }));
   }
 }

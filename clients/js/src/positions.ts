@@ -69,6 +69,14 @@ export function lowered(offsets: Offsets, other: Offsets): Offsets {
   return common;
 }
 
+/** From where all of these, at least one, can go on at once, while the server is in this epoch. */
+export function smallestOf(positions: readonly Position[], present: string): Position {
+  // Where some have crossed into a new epoch and some have not, only the old token brings the gap.
+  const { epoch } = positions.find((one) => one.epoch !== present) ?? (positions[0] as Position);
+  const same = positions.filter((one) => one.epoch === epoch);
+  return { epoch, offsets: same.map(({ offsets }) => offsets).reduce(lowered) };
+}
+
 function malformed(token: string): never {
   throw new TypeError(
     `"${String(token).slice(0, 200)}" is no position: use a token that the server gave, such as "k3f9:0=1523,7=88", or "earliest"`,

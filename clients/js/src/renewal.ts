@@ -1,61 +1,43 @@
-/** The token of a client: fixed, or made when it is needed, and put in the place of one that runs out. */
+/** Another token in the place of the open connection's, which ends soon: loaded when that is told, a minute before. */
 
 import { LastseenError } from "./errors.js";
 import type { Message } from "./notices.js";
-import type { Clock, Token } from "./options.js";
+import type { Clock } from "./options.js";
 
 /** Between two attempts: the service tells a minute before a token's end. */
 const RETRY_MS = 5_000;
 const REF = "authenticate";
 
+export interface RenewalPort {
+  readonly clock: Clock;
+  /** A token; rejects with what the caller's function rejects with. */
+  readonly token: () => Promise<string>;
+  readonly send: (message: Message) => void;
+  readonly error: (error: LastseenError) => void;
+}
+
+/** One renewal, from the warning to its answer. */
 export class Renewal {
-  readonly #token: Token;
-  readonly #clock: Clock;
-  readonly #send: (message: Message) => void;
-  readonly #onError: (error: LastseenError) => void;
-  #present = "";
+  readonly #port: RenewalPort;
+  #present: string;
   #timer: unknown;
-  #isRenewing = false;
+  /** Whether it was answered, or the connection is gone. */
+  isOver = false;
 
-  constructor(
-    token: Token,
-    clock: Clock,
-    send: (message: Message) => void,
-    onError: (error: LastseenError) => void,
-  ) {
-    this.#token = token;
-    this.#clock = clock;
-    this.#send = send;
-    this.#onError = onError;
-  }
-
-  /** Whether another token can be had. */
-  get canRenew(): boolean {
-    return typeof this.#token === "function";
-  }
-
-  /** A token for a new connection; rejects with what the caller's function rejects with. */
-  async token(): Promise<string> {
-    const token = typeof this.#token === "function" ? await this.#token() : this.#token;
-    this.#present = token;
-    return token;
-  }
-
-  /** The token of the open connection ends soon. */
-  expiring(): void {
-    if (this.canRenew && !this.#isRenewing) {
-      this.#isRenewing = true;
-      void this.#renew();
-    }
+  /** `present` is the connection's token: the same again is not sent. */
+  constructor(port: RenewalPort, present: string) {
+    this.#port = port;
+    this.#present = present;
+    void this.#renew();
   }
 
   /** The connection is gone: the next one begins with a token of its own. */
   stop(): void {
-    this.#isRenewing = false;
-    this.#clock.clearTimeout(this.#timer);
+    this.isOver = true;
+    this.#port.clock.clearTimeout(this.#timer);
   }
 
-  /** Whether this message of the server answers a renewal. */
+  /** Whether this message of the server answers it. */
   take(message: Message): boolean {
     if (message.ref !== REF) return false;
     if (message.type === "error" && message.retry_after !== undefined) {
@@ -64,37 +46,22 @@ export class Renewal {
     }
     this.stop();
     if (message.type === "error") {
-      this.#onError(
-        new LastseenError(`the new token was not taken: ${String(message.message)}`, "authentication"),
-      );
+      const text = `the new token was not taken: ${String(message.message)}`;
+      this.#port.error(new LastseenError(text, "authentication"));
     }
     return true;
   }
 
   async #renew(): Promise<void> {
-    const before = this.#present;
     try {
-      const token = typeof this.#token === "function" ? await this.#token() : this.#token;
-      // On another connection that has come meanwhile, it is the token already.
-      if (this.#isRenewing && this.#present === before && token !== before) {
+      const token = await this.#port.token();
+      if (!this.isOver && token !== this.#present) {
         this.#present = token;
-        this.#send({ type: "authenticate", token, ref: REF });
+        this.#port.send({ type: "authenticate", token, ref: REF });
       }
     } catch (cause) {
-      this.#onError(new LastseenError("no new token could be had yet", "authentication", { cause }));
+      this.#port.error(new LastseenError("no new token could be had yet", "authentication", { cause }));
     }
-    if (this.#isRenewing) this.#timer = this.#clock.setTimeout(() => void this.#renew(), RETRY_MS);
-  }
-}
-
-/** Who a JWT says that its bearer is; undefined where it can't be read. */
-export function subjectOf(token: string): string | undefined {
-  try {
-    const claims = atob((token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/"));
-    const bytes = Uint8Array.from(claims, (character) => character.charCodeAt(0));
-    const subject: unknown = (JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown }).sub;
-    return typeof subject === "string" ? subject : undefined;
-  } catch {
-    return undefined;
+    if (!this.isOver) this.#timer = this.#port.clock.setTimeout(() => void this.#renew(), RETRY_MS);
   }
 }

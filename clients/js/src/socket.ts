@@ -5,6 +5,7 @@ import type { Clock, SocketConstructor, SocketLike } from "./options.js";
 
 const SUBPROTOCOL = "lastseen.v1";
 const OPEN_MS = 15_000;
+const PROBE_MS = 5_000;
 /** Heartbeats that may be missed before the connection counts as dead. */
 const SILENCE = 2;
 const OPEN = 1;
@@ -18,16 +19,10 @@ export interface SocketPort {
 
 /** The address of the WebSocket of a service. Throws a TypeError for an address that can't work. */
 export function socketUrl(url: string, query: Readonly<Record<string, string | undefined>>): string {
-  let address: URL | undefined;
-  try {
-    address = new URL(url);
-  } catch {
-    // said below
-  }
-  if (!address || !/^(http|ws)s?:$/.test(address.protocol)) {
+  if (!/^(http|ws)s?:\/\/./.test(url)) {
     throw new TypeError(`"${url}" is no address of a service: use http://HOST:PORT or https://HOST`);
   }
-  address.protocol = address.protocol.replace("http", "ws");
+  const address = new URL(url.replace("http", "ws"));
   address.pathname = `${address.pathname.replace(/\/$/, "")}/ws`;
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined) address.searchParams.set(name, value);
@@ -53,8 +48,8 @@ export class Socket {
       if (!this.#isOver) port.opened();
     };
     this.#socket.onmessage = (event: { data: unknown }): void => this.#receive(event.data);
-    this.#socket.onclose = (event: { code: number; reason: string }): void =>
-      this.#end(event.code, event.reason, false);
+    this.#socket.onclose = ({ code, reason }: { code: number; reason: string }): void =>
+      this.#end(code, reason);
     // A close follows it.
     this.#socket.onerror = (): void => {};
     this.#watch(OPEN_MS);
@@ -72,6 +67,17 @@ export class Socket {
     this.#allowed = SILENCE * heartbeatMs;
   }
 
+  /** Nobody knows whether it still stands: give it up unless the server says something soon. */
+  probe(): void {
+    if (!this.send({ type: "ping" })) return;
+    this.#clock.clearTimeout(this.#timer);
+    const asked = this.#clock.now();
+    this.#timer = this.#clock.setTimeout(() => {
+      if (this.#heard <= asked) this.drop("the server did not answer");
+      else this.#watch(0);
+    }, PROBE_MS);
+  }
+
   /** Close it; nothing of it is handed on any more. */
   close(): void {
     this.#release();
@@ -80,10 +86,9 @@ export class Socket {
 
   /** Give it up: a line that is dead would take minutes to close. */
   drop(reason: string): void {
-    const wasOver = this.#isOver;
-    this.#release();
+    // Told at once; what the socket says of its end comes later, and counts for nothing.
+    this.#end(1006, reason, true);
     this.#socket.close();
-    if (!wasOver) this.#port.closed(1006, reason, true);
   }
 
   #receive(data: unknown): void {
@@ -110,7 +115,7 @@ export class Socket {
     }, ms);
   }
 
-  #end(code: number, reason: string, dropped: boolean): void {
+  #end(code: number, reason: string, dropped = false): void {
     if (this.#isOver) return;
     this.#release();
     this.#port.closed(code, reason, dropped);

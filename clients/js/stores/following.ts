@@ -3,7 +3,8 @@
 import type { WebSocketClient } from "../src/client.js";
 import type { LastseenError } from "../src/errors.js";
 import type { LastseenEvent } from "../src/events.js";
-import type { ChannelSubscription, Gap, StartOptions } from "../src/follower.js";
+import type { ChannelSubscription, StartOptions } from "../src/follower.js";
+import type { Gap } from "../src/notices.js";
 import { Store } from "./store.js";
 
 const MAX_GAPS = 100;

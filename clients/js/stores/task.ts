@@ -2,7 +2,8 @@
 
 import type { WebSocketClient } from "../src/client.js";
 import type { LastseenEvent } from "../src/events.js";
-import type { Gap, StartOptions } from "../src/follower.js";
+import type { StartOptions } from "../src/follower.js";
+import type { Gap } from "../src/notices.js";
 import { hasSeen, type Position, parsePosition } from "../src/positions.js";
 import { FollowingStore, type FollowState, NOT_FOLLOWED } from "./following.js";
 import { Newest } from "./newest.js";

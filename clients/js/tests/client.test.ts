@@ -1,8 +1,9 @@
 /** What a page sees of a client: connections that come and go, commands, renewal, slow iterators, storage. */
 
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { WebSocketClient } from "../src/client.js";
 import type { LastseenError } from "../src/errors.js";
+import { events } from "../src/event-stream.js";
 import type { LastseenEvent } from "../src/events.js";
 import type { Message } from "../src/notices.js";
 import { connected, connecting, greeting, HEAD } from "./connected.js";
@@ -158,23 +159,83 @@ describe("connecting", () => {
   });
 });
 
+describe("a page that may have been cut off", () => {
+  afterEach(() => void vi.unstubAllGlobals());
+
+  function page(): EventTarget & { document: { visibilityState: string } } {
+    const hears = Object.assign(new EventTarget(), { document: { visibilityState: "visible" } });
+    vi.stubGlobal("addEventListener", hears.addEventListener.bind(hears));
+    vi.stubGlobal("document", hears.document);
+    return hears;
+  }
+
+  test.each(["online", "visibilitychange"])("leaves a line that does not answer, after %s", async (name) => {
+    const hears = page();
+    const { client, clock, socket } = await connected();
+    await clock.advance(1_000);
+    hears.dispatchEvent(new Event(name));
+    expect(last(socket, "ping")).toEqual({ type: "ping" });
+    await clock.advance(4_000);
+    expect(client.state).toBe("connected");
+    await clock.advance(1_000);
+    expect([client.state, socket.readyState]).toEqual(["reconnecting", 3]);
+  });
+
+  test("keeps one that does, and watches it on", async () => {
+    const hears = page();
+    const { client, clock, socket } = await connected();
+    for (let n = 0; n < 3; n += 1) hears.dispatchEvent(new Event("online"));
+    await clock.advance(1_000);
+    socket.receive({ type: "pong", timestamp: "" });
+    await clock.advance(59_000);
+    expect(client.state).toBe("connected");
+    await clock.advance(1_000);
+    expect(client.state).toBe("reconnecting");
+  });
+
+  test("comes back at once where it was waiting, and is let alone while it is hidden", async () => {
+    const hears = page();
+    const { client, socket, sockets } = await connected();
+    hears.document.visibilityState = "hidden";
+    hears.dispatchEvent(new Event("visibilitychange"));
+    expect(socket.sent.some(({ type }) => type === "ping")).toBe(false);
+    socket.end(1006);
+    hears.document.visibilityState = "visible";
+    hears.dispatchEvent(new Event("visibilitychange"));
+    await settled();
+    expect([client.state, sockets.length]).toEqual(["connecting", 2]);
+    client.disconnect();
+    hears.dispatchEvent(new Event("online"));
+    await settled();
+    expect([client.state, sockets.length]).toEqual(["idle", 2]);
+  });
+});
+
 describe("the token", () => {
   test("is renewed on the open connection", async () => {
     let made = 0;
     const { clock, socket } = await connected({ token: () => `a.b.${++made}` });
     socket.receive({ type: "token_expiring", expires_at: "2026-01-31T12:00:00Z" });
-    await settled();
-    expect(last(socket, "authenticate")).toEqual({
-      type: "authenticate",
-      token: "a.b.2",
-      ref: "authenticate",
-    });
+    const renewed = { type: "authenticate", token: "a.b.2", ref: "authenticate" };
+    await vi.waitFor(() => expect(last(socket, "authenticate")).toEqual(renewed));
     socket.receive({ type: "error", code: "unavailable", message: "", retry_after: 1, ref: "authenticate" });
     await clock.advance(5_000);
     expect(last(socket, "authenticate").token).toBe("a.b.3");
     socket.receive({ type: "authentication_result", authenticated: true, ref: "authenticate" });
     await clock.advance(20_000);
     expect(socket.sent.filter(({ type }) => type === "authenticate").length).toBe(2);
+    socket.receive({ type: "token_expiring", expires_at: "2026-01-31T13:00:00Z" });
+    await vi.waitFor(() => expect(last(socket, "authenticate").token).toBe("a.b.4"));
+  });
+
+  test("of a connection that has ended is not renewed", async () => {
+    let made = 0;
+    const { client, clock, socket } = await connected({ token: () => `a.b.${++made}` });
+    socket.receive({ type: "token_expiring", expires_at: "2026-01-31T12:00:00Z" });
+    await vi.waitFor(() => expect(last(socket, "authenticate").token).toBe("a.b.2"));
+    client.disconnect();
+    await clock.advance(60_000);
+    expect([made, clock.waiting]).toEqual([2, 0]);
   });
 });
 
@@ -266,7 +327,7 @@ describe("channels", () => {
     const { client, socket } = await connected();
     const ends: unknown[] = [];
     client.subscribe("task:t", { onEnd: (error) => ends.push(error?.code) });
-    const stream = client.events("task:t");
+    const stream = events(client, "task:t");
     const { ref } = last(socket, "subscribe");
     socket.receive({
       type: "error",
@@ -282,7 +343,7 @@ describe("channels", () => {
 
   test("a task that has ended ends its iteration", async () => {
     const { client, socket } = await connected();
-    const stream = client.events("task:t", { after: START });
+    const stream = events(client, "task:t", { after: START });
     confirm(socket);
     socket.receive(event(1, { replay: ["task:t"] }));
     socket.receive(event(2, { type: "task_completed", replay: ["task:t"] }));
@@ -294,7 +355,7 @@ describe("channels", () => {
 
   test("a slow iterator lets the channel rest, and goes on where it was", async () => {
     const { client, socket } = await connected();
-    const stream = client.events("task:t", { after: START, maxBuffered: 4 });
+    const stream = events(client, "task:t", { after: START, maxBuffered: 4 });
     confirm(socket);
     for (let offset = 1; offset <= 9; offset += 1) socket.receive(event(offset, { replay: ["task:t"] }));
     expect(socket.sent.filter(({ type }) => type === "unsubscribe").length).toBe(1);
@@ -315,7 +376,7 @@ describe("channels", () => {
 
   test("leaving the loop leaves the channel", async () => {
     const { client, socket } = await connected();
-    const stream = client.events("task:t", { after: START });
+    const stream = events(client, "task:t", { after: START });
     confirm(socket);
     socket.receive(event(1, { replay: ["task:t"] }));
     for await (const _ of stream) break;
@@ -325,7 +386,7 @@ describe("channels", () => {
 
   test("a slow iterator that leaves gives an automatic channel back, from where it was", async () => {
     const { client, socket } = await connected();
-    const stream = client.events("broadcast", { maxBuffered: 4 });
+    const stream = events(client, "broadcast", { maxBuffered: 4 });
     for (const offset of [10, 11, 12, 13]) socket.receive(event(offset, { channels: ["broadcast"] }));
     expect(last(socket, "unsubscribe").channel).toBe("broadcast");
     await stream.next();
@@ -393,7 +454,7 @@ describe("what came to the user", () => {
 
   test("is not confirmed while some of it waits for an iterator", async () => {
     const { client, socket } = await connecting();
-    const stream = client.events("user:ann");
+    const stream = events(client, "user:ann");
     socket.open();
     socket.receive(away);
     for (const message of [mine, end, ping]) socket.receive(message);

@@ -1,10 +1,10 @@
 /** What the types promise; `tsc` holds them, so a wrong one does not compile. */
 
 import { expectTypeOf, test } from "vitest";
+import { type EventStream, events } from "../src/event-stream.js";
 import type {
   ClientState,
   CommandResult,
-  EventStream,
   LastseenError,
   LastseenEvent,
   TaskOutputEvent,
@@ -28,7 +28,7 @@ test("handlers get the event of their type", () => {
     // @ts-expect-error: a command needs its text
     void client.sendTaskInput("t");
     expectTypeOf(client.cancelTask("t")).toEqualTypeOf<Promise<CommandResult>>();
-    expectTypeOf(client.events("task:t")).toEqualTypeOf<EventStream>();
+    expectTypeOf(events(client, "task:t")).toEqualTypeOf<EventStream>();
     expectTypeOf<EventStream>().toMatchTypeOf<AsyncIterable<LastseenEvent>>();
   };
   expectTypeOf(holds).toBeFunction();

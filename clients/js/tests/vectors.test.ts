@@ -40,8 +40,8 @@ describe("a session understands every message of the server", () => {
       heartbeatMs: 30_000,
     });
     expect(begun.map((notice) => "channel" in notice && notice.channel)).toEqual(["user:ann", "broadcast"]);
-    expect(session.state("user:ann")).toBe("catching_up");
-    expect(session.state("broadcast")).toBe("live");
+    expect(session.get("user:ann").state).toBe("catching_up");
+    expect(session.get("broadcast").state).toBe("live");
   });
 });
 
@@ -75,7 +75,7 @@ describe("a session follows the conversations about subscriptions", () => {
     const events = notices.filter((notice) => notice.kind === "event");
     expect(events.map(({ event }) => event.data)).toEqual(numbers);
     const isRefused = answers.some(({ type }) => type === "error");
-    expect(session.state(channel)).toBe(isRefused ? "idle" : "live");
+    expect(session.get(channel).state).toBe(isRefused ? "idle" : "live");
     expect(notices.filter(({ kind }) => kind === "gap").length).toBe(
       answers.filter(({ type }) => type === "gap").length,
     );
@@ -94,7 +94,7 @@ describe("a session follows the conversations about subscriptions", () => {
       expect(session.receive({ ...(answers[0] as Message), ref })).toMatchObject([
         { kind: "refused", code: "access_denied" },
       ]);
-      expect(session.isWanted(channel)).toBe(false);
+      expect(session.get(channel).wanted).toBe(false);
     },
   );
 });

@@ -3,9 +3,10 @@
 import { expect } from "vitest";
 import type { CommandResult } from "../src/asking.js";
 import { WebSocketClient } from "../src/client.js";
-import type { EventStream } from "../src/event-stream.js";
+import { type EventStream, events } from "../src/event-stream.js";
 import type { LastseenEvent } from "../src/events.js";
-import type { ChannelSubscription, Gap } from "../src/follower.js";
+import type { ChannelSubscription } from "../src/follower.js";
+import type { Gap } from "../src/notices.js";
 import { hasSeen, type Position, parsePosition } from "../src/positions.js";
 import { FakeClock, settled } from "./fake-clock.js";
 import { FakeServer, USER } from "./fake-server.js";
@@ -117,7 +118,7 @@ export class World {
     const onGap = (gap: Gap): void => void gaps.push(gap);
     const follower =
       kind === "stream"
-        ? this.client.events(channel, { after, onGap, maxBuffered: 3 })
+        ? events(this.client, channel, { after, onGap, maxBuffered: 3 })
         : this.client.subscribe(channel, { after, onGap, onEvent: (event) => got.push(event) });
     const watched: Watched = {
       channel,
