@@ -15,10 +15,13 @@ LONGER = PROGRAM.replace("sleep(0.01)", "sleep(0.05)")
 SCRIPT = Path(__file__).with_name("follow.mjs")
 
 
-async def test_a_script_gets_a_task_s_output_once_over_killed_nodes(driven: Driven, built: Package) -> None:
+async def test_a_script_gets_a_task_s_output_once_over_killed_nodes(
+    driven: Driven, built: Package, tmp_path: Path
+) -> None:
     await driven.until_well()
     token = await driven.token("--user", "ann", "--project", "shop")
-    program = await driven.start_run("followed-in-node", sys.executable, "-c", LONGER, project="shop")
+    killed = tmp_path / "killed"
+    program = await driven.start_run("followed-in-node", sys.executable, "-c", LONGER, str(killed), project="shop")
     shutil.copy(SCRIPT, built.folder)
     url = driven.up.instance["url"]
     follower = await asyncio.create_subprocess_exec(
@@ -48,6 +51,7 @@ async def test_a_script_gets_a_task_s_output_once_over_killed_nodes(driven: Driv
             await until_shown(connection)
             assert program.returncode is None, "the node is killed in the middle of the run"
             await driven.kill_and_see_it_back("node-1")
+        killed.touch()
         assert await ended(program) == 0
         assert await asyncio.wait_for(follower.wait(), 60) == 0
         await reading

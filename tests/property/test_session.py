@@ -19,8 +19,8 @@ from lastseen.session import Session
 
 PARTITIONS = 2
 USER = "user:u"
-CHANNELS = (USER, "project:p", "task:t")
-AUTOMATIC = (USER, "project:p")
+CHANNELS = (USER, "project:p", "broadcast", "task:t")
+AUTOMATIC = (USER, "project:p", "broadcast")
 Place = tuple[int, int]
 
 
@@ -212,7 +212,7 @@ class Conversation(RuleBasedStateMachine):
         self.gaps: list[Gap] = []
         self.gone: dict[str, dict[int, int]] = {c: {} for c in CHANNELS}
         """What was gone before anything of the partition had come, by channel: nobody can be told of that."""
-        self.is_rewinding = False
+        self.rewinding: set[str] = set()
         self.connect()
 
     def connect(self) -> None:
@@ -320,13 +320,28 @@ class Conversation(RuleBasedStateMachine):
     def subscribe(self, start: str | None) -> None:
         self.server.subscribe(self.session.subscribe("task:t", None if start is None else ("after", start)))
 
-    @rule(start=st.sampled_from(["earliest", "k:0=-1", "k:1=0"]))
-    @precondition(lambda self: "project:p" in self.begun and not self.is_rewinding)
-    def rewind(self, start: str) -> None:
+    @rule(channel=st.sampled_from(AUTOMATIC[1:]), start=st.sampled_from(["earliest", "k:0=-1", "k:1=0"]))
+    def rewind(self, channel: str, start: str) -> None:
         """A channel that the connection begins anyway is wanted from before, or all of it that is held."""
-        if all(offset < self.server.next[p] for p, offset in Position.parse(start).offsets.items()):
-            self.is_rewinding = True
-            self.server.subscribe(self.session.subscribe("project:p", ("after", start)))
+        starts = Position.parse(start).offsets.items()
+        if channel in self.begun and channel not in self.rewinding and all(o < self.server.next[p] for p, o in starts):
+            self.rewinding.add(channel)
+            self.server.subscribe(self.session.subscribe(channel, ("after", start)))
+
+    @rule(channels=st.permutations(AUTOMATIC[1:]), partition=st.integers(0, PARTITIONS - 1))
+    def miss_what_is_dropped(self, channels: list[str], partition: int) -> None:
+        """While nobody is connected, what came to one channel is dropped; another wants all that is held."""
+        rewound, missing = channels
+        self.come_to_rest()
+        if self.session.owes_offline:
+            return  # it comes without a position
+        self.rewind(rewound, "earliest")
+        self.receive(50)
+        self.session.on_disconnected()
+        self.server.streams.clear()
+        self.append(partition, [missing], 0)
+        self.retain(partition, 1_000)
+        self.connect()
 
     @rule(partition=st.integers(0, PARTITIONS - 1), upto=st.integers(0, 20))
     def retain(self, partition: int, upto: int) -> None:
@@ -369,8 +384,8 @@ class Conversation(RuleBasedStateMachine):
                     self.reader.waiting.append(place)
             case Gap():
                 self.gaps.append(item)
-            case Begun("project:p", answers=True):
-                self.is_rewinding = False
+            case Begun(channel, answers=True) if channel in self.rewinding:
+                self.rewinding.remove(channel)
             case Begun(channel, begins_at, answers=answers) if channel == USER and (reader := self.reader) is not None:
                 reader.begun = reader.begun or answers or reader.begins_with_connection
                 if reader.begun and reader.since is None:
@@ -424,6 +439,16 @@ class Conversation(RuleBasedStateMachine):
         for partition, offset in self.owed():
             assert offset > self.server.cursor[partition] or (partition, offset) in self.taken, (partition, offset)
 
+    def come_to_rest(self) -> None:
+        """Everything comes that is still to come."""
+        for _ in range(4):
+            for group in range(self.server.groups + 1):
+                if any(s.group == group and not s.live for s in self.server.streams.values()):
+                    self.server.replay(group, 10_000)
+            self.receive(10**6)
+            if self.must_return:
+                self.cut()
+
     def is_told(self, channel: str, partition: int, offset: int) -> bool:
         """Whether a gap stands for it, or nobody could know of it."""
         return offset <= self.gone[channel].get(partition, -1) or any(
@@ -437,13 +462,7 @@ class Conversation(RuleBasedStateMachine):
         if self.reader is None:
             self.read(False)
         self.server.has_history = True
-        for _ in range(4):
-            for group in range(self.server.groups + 1):
-                if any(s.group == group and not s.live for s in self.server.streams.values()):
-                    self.server.replay(group, 10_000)
-            self.receive(10**6)
-            if self.must_return:
-                self.cut()
+        self.come_to_rest()
         for channel, begun in self.begun.items():
             if channel != USER:
                 wanted = {
