@@ -20,9 +20,9 @@ export class Offline {
     return channel === this.channel && this.stage === "owed";
   }
 
-  /** They are not all of the channel: the output of tasks is left out. */
+  /** They are, or will be, not all of the channel: the output of tasks is left out. */
   isSparse(channel: string): boolean {
-    return channel === this.channel && this.stage === "coming";
+    return channel === this.channel && (this.stage === "coming" || this.stage === "owed");
   }
 
   /** Whether the channel's position passes over something that is still to come: then it is nothing to go on from. */
