@@ -6,6 +6,7 @@ export default defineConfig({
     events: "src/event-stream.ts",
     http: "src/http.ts",
     react: "react/index.ts",
+    shared: "src/shared/index.ts",
     stores: "stores/index.ts",
   },
   format: ["esm", "cjs"],
