@@ -2,6 +2,8 @@
  * One connection for all tabs of a browser. The tab that holds a lock connects; the others say what they want over a
  * BroadcastChannel and are told what comes. When it goes, another takes the lock, and every tab goes on from its own
  * positions: whoever was connected, a tab's handlers get each event once and in order per channel.
+ *
+ * Long because it is the whole face of a client once more, answered from the line.
  */
 
 import type { CommandOptions, CommandResult } from "../asking.js";
