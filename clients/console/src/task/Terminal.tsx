@@ -86,16 +86,20 @@ export default function Terminal({ store, screen, size, isOver, onInput }: Termi
     const leave = store.subscribe(feed);
     const typed = terminal.onData((text) => input.current(text));
     let width = 0;
+    let fitting = 0;
     const observer = new ResizeObserver(() => {
       // Its height follows from the letters; only another width asks for others.
       if (within.clientWidth === width) return;
       width = within.clientWidth;
-      fitLetters(terminal, within);
+      // Not in this step: it changes a size that is observed, of which browsers tell as an error of the page.
+      cancelAnimationFrame(fitting);
+      fitting = requestAnimationFrame(() => fitLetters(terminal, within));
     });
     observer.observe(within);
     return () => {
       leave();
       observer.disconnect();
+      cancelAnimationFrame(fitting);
       typed.dispose();
       terminal.dispose();
       shown.current = null;
