@@ -185,6 +185,7 @@ async def test_the_end_of_a_task_closes_its_channel(ground: Ground, node: NodePr
         places = await node.publish(started("over"), output("over", 0), end, output("over", 1))
         # The first is served once the node has read the end.
         for after in (position(ground, places[-1]), "earliest"):
+            client.heard.clear()
             await client.subscribe("task:over", after=after)
             assert (await client.hear("caught_up"))["closed"] is True
         assert [event["type"] for event in client.events] == ["task_started", "task_output", "task_completed"]

@@ -33,6 +33,7 @@ test("however the bytes are cut, the lines are the same", () => {
       }
       expect(all(lines)).toEqual(all(of(pieces.join(""))));
     }),
+    { numRuns: 1_000 },
   );
 });
 
@@ -50,6 +51,8 @@ test.each([
   ["\u001b[31mred\u001b[0m\n", ["red"]],
   ["\u001b]0;title\u0007text\n", ["text"]],
   ["a\n\nb\n", ["a", "", "b"]],
+  ["a\r\n\r\r", ["a"]],
+  ["\r\rb", ["b"]],
 ])("%j", (text, wanted) => {
   expect(all(of(text))).toEqual(wanted);
 });

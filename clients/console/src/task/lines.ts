@@ -81,5 +81,5 @@ function shown(text: string): string {
 /** What is behind the last return of the carriage that something follows: what was before has been written over. */
 function lastOf(text: string): string {
   const end = text.length - (/\r+$/.exec(text)?.[0].length ?? 0);
-  return text.slice(text.lastIndexOf("\r", end - 1) + 1);
+  return end === 0 ? "" : text.slice(text.lastIndexOf("\r", end - 1) + 1);
 }
