@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
 
 /** Why not less: docs/adr/0019-the-javascript-client.md. */
-const LIMIT = 11_400;
+const LIMIT = 11_700;
 
 const client = JSON.stringify(new URL("../dist/index.js", import.meta.url).pathname);
 const page = {

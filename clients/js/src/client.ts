@@ -43,6 +43,7 @@ export class WebSocketClient {
     const connection = new Connection(options, session, emitter, {
       message: (message) => this.#receive(message),
       opened: () => this.#asking.sendAgain(),
+      disconnected: () => this.#followers.disconnected(),
       flush: () => this.#store.flush(),
       ended: (notice) => this.#hear(notice),
       failed: (error) => {

@@ -15,6 +15,8 @@ export interface ConnectionPort {
   readonly message: (message: Message) => void;
   /** It stands: what waits may be sent. */
   readonly opened: () => void;
+  /** The connection is gone, however it went; the session knows of it. */
+  readonly disconnected: () => void;
   /** The connection is gone, or the page goes. */
   readonly flush: () => void;
   /** The service ended a channel by a refusal; the others go on. */
@@ -255,6 +257,7 @@ export class Connection {
     this.#socket = undefined;
     this.id = undefined;
     this.#session.disconnected();
+    this.#port.disconnected();
     this.renewal?.stop();
     this.renewal = undefined;
     this.#port.flush();

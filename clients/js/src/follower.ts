@@ -102,6 +102,7 @@ export abstract class Follower {
 
   /** For the client: it has had everything up to a position; what comes of it again is not its. */
   raiseFloor({ epoch, offsets }: Position): void {
+    if (offsets.size === 0) return; // of `earliest`, which is of no epoch: nothing was had
     const had = this.floor?.epoch === epoch ? raised(this.floor.offsets, offsets) : offsets;
     this.floor = { epoch, offsets: had };
   }

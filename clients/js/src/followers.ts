@@ -27,6 +27,8 @@ export class Followers implements FollowerPort {
   /** Whether positions outlive the subscriptions that had them. */
   readonly #remembers: boolean;
   readonly #following = new Map<string, Following>();
+  /** Those whose task has ended before all of it was taken: where places are remembered, theirs counts on. */
+  readonly #untaken = new Set<Follower>();
 
   constructor(session: Session, connection: Connection, emitter: Emitter, remembers: boolean) {
     this.#session = session;
@@ -49,6 +51,17 @@ export class Followers implements FollowerPort {
 
   of(channel: string): ReadonlySet<Follower> {
     return this.#following.get(channel)?.followers ?? new Set();
+  }
+
+  /** The channels of those who have not taken all that came before their task ended. */
+  get untaken(): readonly string[] {
+    return [...this.#untaken].filter((one) => !one.isTaken).map(({ channel }) => channel);
+  }
+
+  /** Those who may still hand out what came of a channel, among them some for whom nothing more comes. */
+  takersOf(channel: string): readonly Follower[] {
+    const untaken = [...this.#untaken].filter((one) => one.channel === channel && !one.isTaken);
+    return [...this.of(channel), ...untaken];
   }
 
   add(follower: Follower): void {
@@ -99,11 +112,29 @@ export class Followers implements FollowerPort {
 
   hold({ channel }: Follower): void {
     this.#connection.send(this.#session.hold(channel));
+    this.#nameAll(channel);
   }
 
   drained({ channel }: Follower): void {
-    if (this.#session.get(channel).held && [...this.of(channel)].every((one) => one.hasRoom))
-      this.#askAgain(channel);
+    this.#release(channel);
+  }
+
+  /**
+   * The connection is gone. A channel that was to begin again first goes on from where it is: whoever had come so far is
+   * told what is gone in between, which an answer to another start would not say.
+   */
+  disconnected(): void {
+    const session = this.#session;
+    for (const [channel, following] of this.#following) {
+      const { followers, beginning, queue } = following;
+      const isFollowed = session.get(channel).automatic || [...followers].some(({ begun }) => begun);
+      if (beginning && isFollowed && session.position(channel)) {
+        queue.unshift(...beginning.who);
+        following.beginning = undefined;
+        session.waive(channel);
+      }
+      this.#nameAll(channel);
+    }
   }
 
   /** No connection comes by itself any more: whoever iterates is told, handlers stay for the next `connect`. */
@@ -123,7 +154,7 @@ export class Followers implements FollowerPort {
         }
         return;
       case "begun":
-        this.#begun(notice.channel, notice.position, notice.before, notice.answers);
+        this.#begun(notice);
         return;
       case "caught_up":
         for (const channel of notice.channels) {
@@ -174,17 +205,30 @@ export class Followers implements FollowerPort {
     }
   }
 
-  #begun(channel: string, position: Position, before: Position | undefined, answers: boolean): void {
+  /**
+   * What it goes on from names every partition that any of its followers has come to: of one that is left out nobody
+   * would be told what is gone.
+   */
+  #nameAll(channel: string): void {
+    for (const { begun, floor } of this.of(channel)) {
+      const position = this.#session.position(channel);
+      if (!begun || !floor || !position || (position.epoch && position.epoch !== floor.epoch)) continue;
+      const offsets = new Map(position.offsets);
+      for (const partition of floor.offsets.keys()) if (!offsets.has(partition)) offsets.set(partition, -1);
+      if (offsets.size > position.offsets.size)
+        this.#session.rewind(channel, { epoch: floor.epoch, offsets });
+    }
+  }
+
+  #begun({ channel, position, before, answers, again }: Extract<Notice, { kind: "begun" }>): void {
     const following = this.#following.get(channel);
     if (!following) return;
     const { beginning } = following;
     for (const follower of following.followers) {
+      // Whoever asked for it may have left meanwhile: those who had begun have had all of it.
+      if (again && before && follower.begun) follower.raiseFloor(before);
       const isIts = beginning && answers ? beginning.who.has(follower) : !follower.start;
-      if (isIts || (follower.begun && !before)) {
-        follower.began(position);
-      } else if (follower.begun && before && answers && beginning) {
-        follower.raiseFloor(before);
-      }
+      if (isIts || follower.begun) follower.began(position);
     }
     if (answers) following.beginning = undefined;
     if (this.state(channel) === "live") this.#next(channel);
@@ -227,8 +271,11 @@ export class Followers implements FollowerPort {
       if (!follower.begun) continue;
       following.followers.delete(follower);
       follower.end();
+      if (this.#remembers) this.#untaken.add(follower);
     }
+    for (const follower of this.#untaken) if (follower.isTaken) this.#untaken.delete(follower);
     if (following.followers.size > 0) {
+      this.#release(channel); // who held it may be among those who are finished
       this.#next(channel);
       return;
     }
@@ -243,6 +290,12 @@ export class Followers implements FollowerPort {
 
   #subscribe(channel: string, start?: Start): void {
     this.#connection.send(this.#session.subscribe(channel, start));
+  }
+
+  /** It goes on, once nobody holds it any more. */
+  #release(channel: string): void {
+    if (this.#session.get(channel).held && [...this.of(channel)].every((one) => one.hasRoom))
+      this.#askAgain(channel);
   }
 
   /** Where it is still wanted. */

@@ -27,7 +27,8 @@ export type Notice =
     }
   /**
    * A subscription began or was confirmed and delivers from `position` on; `before` is where it stood. `answers`: this
-   * answers the latest subscribe, else an earlier one, or the connection itself began it.
+   * answers the latest subscribe, else an earlier one, or the connection itself began it. `again`: with a start that
+   * was asked for, by whomever; what lies between `position` and `before` comes once more.
    */
   | {
       readonly kind: "begun";
@@ -36,6 +37,7 @@ export type Notice =
       before: Position | undefined;
       recovered: boolean | undefined;
       answers: boolean;
+      again: boolean;
     }
   /** The answer to a subscribe was an error; with `retryAfterMs` it may be asked again. */
   | {

@@ -27,7 +27,8 @@ export class Offline {
 
   /** Whether the channel's position passes over something that is still to come: then it is nothing to go on from. */
   passesOver(channel: string): boolean {
-    return channel === this.channel && (this.stage === "delayed" || this.beganLive);
+    const isAbove = this.beganLive || (this.stage === "owed" && !this.fromCursor);
+    return channel === this.channel && (this.stage === "delayed" || isAbove);
   }
 
   /** The channel begins where somebody asked it to, so that nothing is owed. */

@@ -33,8 +33,8 @@ export class Places {
   /** From where a channel goes on, behind what all of its followers were given. */
   of(channel: string): Position | undefined {
     if (this.#session.offline.passesOver(channel)) return undefined;
-    const followers = this.#followers.of(channel);
-    if (!followers.size) return this.#session.position(channel);
+    const followers = this.#followers.takersOf(channel);
+    if (!followers.length) return this.#session.position(channel);
     let place: Position | undefined;
     for (const { reached } of followers) {
       if (!reached || !place) {
@@ -51,7 +51,7 @@ export class Places {
 
   /** The token of each channel for the next page. */
   *all(): Iterable<readonly [channel: string, token: string]> {
-    for (const channel of this.#session.channels) {
+    for (const channel of new Set([...this.#session.channels, ...this.#followers.untaken])) {
       const place = channel === this.#own && !this.#isWhole ? undefined : this.of(channel);
       if (place) yield [channel, formatPosition(place)];
     }

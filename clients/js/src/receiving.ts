@@ -133,7 +133,15 @@ function begin(session: Session, channel: string, position: Position, live: bool
     offline.stage = live ? "owed" : "coming";
     offline.beganLive = live;
   }
-  const begun: Notice = { kind: "begun", channel, position, before, recovered: undefined, answers: false };
+  const begun: Notice = {
+    kind: "begun",
+    channel,
+    position,
+    before,
+    recovered: undefined,
+    answers: false,
+    again: false,
+  };
   return [...moved(session, had, live ? "begun_live" : "begun_behind", position), begun];
 }
 
@@ -155,13 +163,16 @@ function result(session: Session, message: Message): Notice[] {
   } else if (asked?.withStart) {
     gaps.push(...moved(session, had, "result_with_start", position));
     offline.goesOn(channel);
+  } else if (had.state === "idle" && session.questions.isAsked(channel, true)) {
+    return gaps; // as where the connection begins it: it counts from the other answer on
   } else {
     session.epoch ||= position.epoch;
     gaps.push(...moved(session, had, "result_without_start", position));
   }
   const answers = session.get(channel).start === undefined;
   const recovered = message.recovered as boolean | undefined;
-  return [...gaps, { kind: "begun", channel, position, before, recovered, answers }];
+  const again = asked?.rewind !== undefined;
+  return [...gaps, { kind: "begun", channel, position, before, recovered, answers, again }];
 }
 
 function unsubscribed(session: Session, message: Message): Notice[] {

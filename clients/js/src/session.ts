@@ -34,8 +34,8 @@ export class Session {
   readonly #subscriptions = new Map<string, Subscription>();
   /** Channels that were removed: what they had delivered is no news on the others. */
   readonly #left = new Map<string, Subscription>();
-  /** How many partitions the positions of the automatic ones name together, as of the last connect. */
-  #partitions = 0;
+  /** Whose positions the `after` of the last connect was made of. */
+  readonly #brought = new Set<string>();
 
   /**
    * Want a channel; the message that says so. With a start, its position is forgotten when the server confirms it:
@@ -76,6 +76,11 @@ export class Session {
     this.#change(channel, { wanted: false, held: false, start: undefined });
   }
 
+  /** No start of it is asked for any more. */
+  waive(channel: string): void {
+    this.#change(channel, { start: undefined });
+  }
+
   forget(channel: string): void {
     this.#left.delete(channel);
     this.put(forget(this.get(channel)));
@@ -83,6 +88,7 @@ export class Session {
 
   /** Where a channel stood in an earlier session, or was given up: it goes on there. */
   rewind(channel: string, { epoch, offsets }: Position): void {
+    this.#brought.delete(channel);
     this.#change(channel, { epoch, offsets });
   }
 
@@ -189,21 +195,18 @@ export class Session {
   #comesByItself(subscription: Subscription): boolean {
     const { channel, automatic, offsets } = subscription;
     if (automatic && !offsets) return true;
-    if (this.broughtBack) return automatic && !this.#lacksPartitions(subscription);
+    if (this.broughtBack) return automatic && this.#brought.has(channel);
     return this.offline.owes(channel);
   }
 
-  #lacksPartitions({ offsets }: Subscription): boolean {
-    return offsets !== undefined && offsets.size < this.#partitions;
-  }
-
   #after(): string | undefined {
-    const automatic = this.#all.filter((had) => had.automatic && !had.held && had.offsets);
+    const had = this.#all.filter(({ automatic, held, offsets }) => automatic && !held && offsets);
     // One that lacks partitions wants all that is held of them; with it in the smallest, nobody would be told what is gone.
-    this.#partitions = new Set(automatic.flatMap(({ offsets }) => [...(offsets ?? new Map()).keys()])).size;
-    const positions = automatic
-      .filter((had) => !this.#lacksPartitions(had))
-      .map((had) => positionOf(had, this.epoch) as Position);
+    const partitions = new Set(had.flatMap(({ offsets }) => [...(offsets ?? new Map()).keys()])).size;
+    const whole = had.filter(({ offsets }) => offsets?.size === partitions);
+    this.#brought.clear();
+    for (const { channel } of whole) this.#brought.add(channel);
+    const positions = whole.map((one) => positionOf(one, this.epoch) as Position);
     return positions.length > 0 ? formatPosition(smallestOf(positions, this.epoch)) : undefined;
   }
 }

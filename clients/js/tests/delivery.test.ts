@@ -2,11 +2,9 @@
 
 import fc from "fast-check";
 import { describe, test } from "vitest";
-import { settled } from "./fake-clock.js";
 import { PARTITIONS, USER } from "./fake-server.js";
-import { World } from "./world.js";
+import { type Act, World } from "./world.js";
 
-type Act = (world: World) => void | Promise<void>;
 const CHANNELS = [USER, "broadcast", "project:p", "task:t", "task:u"] as const;
 
 const partition = fc.nat(PARTITIONS - 1);
@@ -111,16 +109,7 @@ describe("a client and a server that keeps the protocol and nothing more", () =>
         fc.boolean(),
         async (schedule, seed, withStorage) => {
           const world = new World(randomOf(seed), withStorage);
-          await world.connect();
-          for (const step of schedule) {
-            await step(world);
-            await settled();
-            world.note();
-            world.checkCursor();
-          }
-          await world.settle();
-          world.check();
-          world.checkCursor();
+          await world.play(schedule);
           // And what came to the user while he was away comes to some page of his, sooner or later.
           world.server.hasHistory = true;
           await world.reload();

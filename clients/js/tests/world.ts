@@ -17,8 +17,9 @@ export interface Watched {
   readonly follower: ChannelSubscription | EventStream;
   readonly got: LastseenEvent[];
   readonly gaps: Gap[];
-  /** Everything of the channel behind it has to come. */
+  /** Everything of the channel behind it has to come, from the epoch on in which it began. */
   base: Position | undefined;
+  begunIn: string;
   /** What was gone before it had come anywhere, by epoch. */
   readonly gone: Map<string, readonly number[]>;
   isLeft: boolean;
@@ -26,6 +27,9 @@ export interface Watched {
   endedIn: string | undefined;
   isAsking: boolean;
 }
+
+/** A step of a schedule. */
+export type Act = (world: World) => unknown;
 
 export class World {
   readonly server: FakeServer = new FakeServer();
@@ -82,6 +86,20 @@ export class World {
     return page;
   }
 
+  /** A schedule, step by step, to where everything has come; each step holds what a cursor promises. */
+  async play(schedule: readonly Act[]): Promise<void> {
+    await this.connect();
+    for (const act of schedule) {
+      await act(this);
+      await settled();
+      this.note();
+      this.checkCursor();
+    }
+    await this.settle();
+    this.check();
+    this.checkCursor();
+  }
+
   async connect(): Promise<void> {
     void this.client.connect();
     await settled();
@@ -89,13 +107,18 @@ export class World {
 
   /** The page is loaded anew: nothing is left of it but the storage. */
   async reload(): Promise<void> {
+    const reached = new Map(this.watched.map((one) => [one, one.follower.position]));
     this.client.disconnect();
     await settled();
     for (const one of this.watched) {
       const kept = JSON.parse([...this.stored.values()][0] ?? "{}") as Record<string, string>;
       const left = kept[one.channel];
       this.#checkOrder(one);
-      if (left !== undefined && !one.isLeft && one.base) this.#checkWhole(one, parsePosition(left));
+      if (left === undefined || one.isLeft || !one.base) continue;
+      const place = parsePosition(left);
+      // Another one of the channel has not come out of an epoch that this one has left.
+      const hasCrossed = parsePosition(reached.get(one) ?? left).epoch === this.server.epoch;
+      if (!hasCrossed || place.epoch === this.server.epoch) this.#checkWhole(one, place);
     }
     this.watched = [];
     this.had = new Set();
@@ -126,6 +149,7 @@ export class World {
       got,
       gaps,
       base: undefined,
+      begunIn: "",
       gone: new Map(),
       isLeft: false,
       endedIn: undefined,
@@ -252,14 +276,15 @@ export class World {
     }
   }
 
-  #checkWhole({ channel, got, gaps, base, gone }: Watched, upto: Position | undefined): void {
+  #checkWhole({ channel, got, gaps, base, begunIn, gone }: Watched, upto: Position | undefined): void {
     const ids = new Set(got.map(({ id }) => id));
     const { epoch } = upto ?? this.server;
     const crossed = gaps.filter(
       ({ reason, earliest }) => reason === "epoch" && parsePosition(earliest).epoch === epoch,
     );
     const first = crossed[0];
-    const from = base?.epoch === epoch || base?.epoch === "" ? base : first && parsePosition(first.earliest);
+    const isOf = base?.epoch === "" && this.#number(epoch) >= this.#number(begunIn);
+    const from = base?.epoch === epoch || isOf ? base : first && parsePosition(first.earliest);
     if (!from) return;
     const told = gaps.map(
       ({ requested, earliest }) => [parsePosition(requested), parsePosition(earliest)] as const,
@@ -290,8 +315,11 @@ export class World {
       this.#noteEnd(one);
       const { start, position, begun } = one.follower;
       if (!begun || (start?.after === undefined && position === undefined)) continue;
-      one.base ??= parsePosition(start?.after ?? position ?? "");
       const { epoch, low } = this.server;
+      if (!one.base) {
+        one.base = parsePosition(start?.after ?? position ?? "");
+        one.begunIn = epoch;
+      }
       // `earliest`, asked for by any of a channel, is whatever is held, until something of the partition has come.
       const come = parsePosition(position ?? "earliest").offsets;
       const before = one.gone.get(epoch) ?? [];
@@ -308,6 +336,11 @@ export class World {
     const all = new Map(this.server.next.map((_, partition) => [partition, Number.MAX_SAFE_INTEGER]));
     this.#checkWhole(one, { epoch: one.endedIn, offsets: all });
     one.isLeft = true;
+  }
+
+  /** Of an epoch, in the order in which they begin. */
+  #number(epoch: string): number {
+    return Number(epoch.slice(1));
   }
 
   #channelsOf(id: string): readonly string[] {
