@@ -1,7 +1,7 @@
 """What a session has asked on the present connection and not been answered yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Verb = Literal["subscribe", "unsubscribe"]
@@ -16,6 +16,8 @@ class Asked:
     with_start: bool = False
     rewind: Mapping[str, object] | None = None
     """The start, where the caller named it: then the position is forgotten."""
+    is_void: bool = False
+    """The channel was given up since: the answer is of a stream that nobody follows any more."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,13 @@ class Questions:
 
     def asks_for_start(self, channel: str) -> bool:
         """Whether the channel was asked for from a start."""
-        return any(asked.with_start and asked.channel == channel for asked in self._asked.values())
+        return any(a.with_start and a.channel == channel and not a.is_void for a in self._asked.values())
+
+    def give_up(self, channel: str) -> None:
+        """Nobody follows the channel any more that was subscribed."""
+        for ref, asked in self._asked.items():
+            if asked.channel == channel and asked.verb == "subscribe":
+                self._asked[ref] = replace(asked, is_void=True)
 
     def clear(self) -> None:
         """Nothing of it will be answered any more."""

@@ -25,6 +25,7 @@ from lastseen.emitting import (
 )
 from lastseen.errors import Closed
 from lastseen.kafka_producer import new_producer, stop_producer
+from lastseen.linger import checked_linger
 from lastseen.partitioning import Partitioner
 from lastseen.record import NewRecord
 from lastseen.refusals import explain, unconfirmed
@@ -39,7 +40,8 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
     Without `bootstrap_servers` the environment variable LASTSEEN_KAFKA names them. The first event connects.
     The events of one project (or task, or user) are appended in the order of the calls, also when many are
     emitted at once. Nothing is queued here: what is under way is what callers wait for, and the producer
-    itself holds at most two batches a partition.
+    itself holds at most two batches a partition. What is emitted while a request is under way shares the next;
+    `linger`, in seconds, has requests wait for more: fewer and larger ones, each answered so much later.
 
     A call raises InvalidEvent or EventTooLarge (both ValueErrors) before anything is sent, LogUnavailable
     after `timeout` seconds without Kafka's answer, and else what `lastseen.errors.Rejected` stands for.
@@ -54,11 +56,13 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
         topic: str = DEFAULT_TOPIC,
         *,
         timeout: float = DEFAULT_TIMEOUT,
+        linger: float = 0.0,
     ) -> None:
         self._bootstrap = addresses(bootstrap_servers)
         self._kafka = ",".join(self._bootstrap)
         self._topic = topic
         self._timeout = checked_timeout(timeout)
+        self._linger = checked_linger(linger)
         self._records = Records()
         self._partitioner = Partitioner(murmur2)
         self._producer: AIOKafkaProducer | None = None
@@ -120,7 +124,9 @@ class EventEmitter(Emitter[Coroutine[Any, Any, Emitted]]):
             while self._producer is None:
                 if not self._open:
                     raise Closed("the emitter is not open: use it inside `async with`")
-                producer = new_producer(self._bootstrap, client_id="lastseen-emitter", timeout=self._timeout)
+                producer = new_producer(
+                    self._bootstrap, client_id="lastseen-emitter", timeout=self._timeout, linger=self._linger
+                )
                 try:
                     await producer.start()
                 except (KafkaError, OSError) as error:

@@ -16,16 +16,20 @@ MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 STOP_SECONDS: Final = 3.0
 
 
-def new_producer(bootstrap: str | Sequence[str], *, client_id: str, timeout: float) -> AIOKafkaProducer:
+def new_producer(
+    bootstrap: str | Sequence[str], *, client_id: str, timeout: float, linger: float = 0.0
+) -> AIOKafkaProducer:
     """An idempotent producer that waits for all replicas in sync, to be started. `timeout` is of each request.
 
-    It holds at most two batches a partition; when they are full a send waits.
+    It holds at most two batches a partition; when they are full a send waits. What is sent while a request is under way
+    goes together in the next; `linger`, in seconds, is how long after a request at least the next one waits for more.
     """
     return AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         client_id=client_id,
         enable_idempotence=True,
         acks="all",
+        linger_ms=round(linger * 1000),
         max_batch_size=BATCH_BYTES,
         max_request_size=MAX_REQUEST_BYTES,
         request_timeout_ms=int(timeout * 1000),

@@ -15,6 +15,7 @@ from lastseen.backoff import Backoff
 from lastseen.connection import is_loopback, websocket_url
 from lastseen.envelope import Event, new_event_id
 from lastseen.errors import AuthenticationFailed, BadRequest, Closed, LastseenError
+from lastseen.linger import checked_linger
 
 MAX_BATCH: Final = 1_000
 MAX_BATCH_BYTES: Final = 1024 * 1024
@@ -35,8 +36,9 @@ class Publisher:
 
     Ids are made before the first attempt and kept, and one request is on its way at a time, so that a retry
     is recognised and nothing overtakes. While the service is away it tries again for ever, with back-off;
-    `on_retry(reason, delay)` tells. What is waiting is bounded (2,000 events and about 4 MiB): when that is
-    full, `submit` and `publish` wait.
+    `on_retry(reason, delay)` tells. What is published while a request is on its way goes together in the next;
+    `linger`, in seconds, has each request wait for more besides. What is waiting is bounded (2,000 events and about
+    4 MiB): when that is full, `submit` and `publish` wait.
 
         async with Publisher(url, token) as publisher:
             place = await publisher.publish({"type": "user_action", "user_id": "u1", "data": {}})
@@ -47,14 +49,14 @@ class Publisher:
         url: str,
         token: str | Callable[[], Awaitable[str]],
         *,
-        linger: float = 0.005,
+        linger: float = 0.0,
         backoff: Backoff | None = None,
         on_retry: Callable[[str, float], None] | None = None,
     ) -> None:
         websocket_url(url, {})  # an address that can't work is told at once
         self._url = url.rstrip("/") + "/api/v1/events"
         self._token = token
-        self._linger = linger
+        self._linger = checked_linger(linger)
         self._backoff = backoff or Backoff(base=0.1, cap=5.0)
         self._on_retry = on_retry
         self._queue: deque[_Queued] = deque()

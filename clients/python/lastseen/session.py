@@ -97,10 +97,15 @@ class Session:
         subscription.start = None
 
     def unsubscribe(self, channel: str) -> Message:
-        """Want it no more; the message that says so. The position is kept."""
+        """Want it no more; the message that says so. The position is kept.
+
+        What still comes of it is nobody's: whoever subscribes it again begins where that is answered.
+        """
         subscription = self._subscription(channel)
         subscription.wanted = subscription.is_read = False
         subscription.start = None
+        subscription.take(Input.ENDED)
+        self._questions.give_up(channel)
         if channel == self._inbox.channel:
             self._inbox.awaited = False
         ref = self._questions.add(Asked(channel, "unsubscribe"))
@@ -253,7 +258,7 @@ class Session:
             case "token_expiring":
                 yield TokenExpiring(str(message["expires_at"]))
             case "error":
-                yield self._error(message)
+                yield from self._error(message)
             case _:
                 yield Answer(message)
 
@@ -321,6 +326,8 @@ class Session:
     def _subscription_result(self, message: Message) -> Iterator[Notice]:
         channel = message["channel"]
         asked = self._questions.take_answered(message.get("ref"), "subscribe", channel)
+        if asked is not None and asked.is_void:
+            return
         if not message["subscribed"]:
             self._subscription(channel).wanted = False
             self._subscription(channel).start = None
@@ -329,9 +336,14 @@ class Session:
         position = Position.parse(message["position"])
         subscription = self._subscription(channel)
         if asked is not None and asked.rewind is not None:
-            if subscription.start is asked.rewind:
+            is_wanted = subscription.start is asked.rewind
+            if is_wanted:
                 subscription.start = None
-            subscription.begin_again(position)
+            if is_wanted or channel == self._inbox.channel or subscription.offsets is None:
+                subscription.begin_again(position)
+            else:
+                # Whoever asked has left the channel to one who goes on from where it is.
+                subscription.take(Input.RESULT_WITH_START)
             if channel == self._inbox.channel:
                 self._inbox.settle()
         elif asked is not None and asked.with_start:
@@ -344,13 +356,17 @@ class Session:
         # Where a start is still to be confirmed this was the answer to an earlier question.
         yield Begun(channel, position, message.get("recovered"), answers=subscription.start is None)
 
-    def _error(self, message: Message) -> Notice:
+    def _error(self, message: Message) -> Iterator[Notice]:
         if self._delays_offline(message):
             seconds = float(message.get("retry_after") or 1.0)
-            return OfflineDelayed(str(message["channel"]), str(message.get("message", "")), seconds)
+            yield OfflineDelayed(str(message["channel"]), str(message.get("message", "")), seconds)
+            return
         asked = self._questions.take(message.get("ref"))
         if asked is None:
-            return Answer(message)
+            yield Answer(message)
+            return
+        if asked.is_void:
+            return
         subscription = self._subscription(asked.channel)
         subscription.take(Input.REFUSED)
         code, retry_after = message.get("code"), message.get("retry_after")
@@ -358,7 +374,7 @@ class Session:
             subscription.wanted = False
             subscription.start = None
         text = str(message.get("message", "the server gave no reason"))
-        return Refused(asked.channel, text, code, None if retry_after is None else float(retry_after))
+        yield Refused(asked.channel, text, code, None if retry_after is None else float(retry_after))
 
     def _delays_offline(self, message: Message) -> bool:
         """Whether the server says that it can't deliver now what came while away."""

@@ -32,6 +32,7 @@ from lastseen.emitting import (
 )
 from lastseen.errors import Closed, LastseenError, LogUnavailable
 from lastseen.in_flight import MAX_EVENTS, InFlight, Pending
+from lastseen.linger import checked_linger
 from lastseen.partitioning import Partitioner
 from lastseen.refusals import explain, unconfirmed
 
@@ -49,7 +50,8 @@ class SyncEventEmitter(Emitter[Emitted]):
     one; the events of each thread keep their order within a project (or task, or user).
 
     `nowait` has the same calls and returns futures. At most 2,000 events and about 8 MiB are under way; when
-    that is full a call waits for room. A call raises InvalidEvent or EventTooLarge (both ValueErrors) before
+    that is full a call waits for room; `linger`, in seconds, is how long an event waits for others to share its
+    request. A call raises InvalidEvent or EventTooLarge (both ValueErrors) before
     anything is sent, LogUnavailable after `timeout` seconds without Kafka's answer, and else what
     `lastseen.errors.Rejected` stands for.
 
@@ -66,11 +68,13 @@ class SyncEventEmitter(Emitter[Emitted]):
         topic: str = DEFAULT_TOPIC,
         *,
         timeout: float = DEFAULT_TIMEOUT,
+        linger: float = 0.0,
     ) -> None:
         self._bootstrap = addresses(bootstrap_servers)
         self._kafka = ",".join(self._bootstrap)
         self._topic = topic
         self._timeout = checked_timeout(timeout)
+        self._linger = checked_linger(linger)
         self._records = Records()
         self._partitioner = Partitioner(murmur2)
         self._producer: Any = None
@@ -204,6 +208,7 @@ class SyncEventEmitter(Emitter[Emitted]):
             # With one request at a time a retry is not overtaken.
             "max_in_flight_requests_per_connection": 1,
             "batch_size": _BATCH_BYTES,
+            "linger_ms": round(self._linger * 1000),
             "max_request_size": _MAX_REQUEST_BYTES,
             "request_timeout_ms": int(self._timeout * 1000),
             "max_block_ms": int(self._timeout * 1000 / 2),
