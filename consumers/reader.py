@@ -100,11 +100,19 @@ async def open_member(settings: Settings, name: str) -> AsyncIterator[AIOKafkaCo
         with answering("Kafka"):
             async with asyncio.timeout(KAFKA_SECONDS):
                 await consumer.start()
+        _heed_cancellation()
         yield consumer
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await consumer.stop()
+
+
+def _heed_cancellation() -> None:
+    """Raise the CancelledError that aiokafka has swallowed, as it does now and then while it connects."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -158,6 +166,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         checked = tended = loop.time()
         while True:
+            _heed_cancellation()
             try:
                 await self._take_over()
                 await self._round()

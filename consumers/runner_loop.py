@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
-GARBAGE_THRESHOLDS = (50_000, 20, 100)
+GARBAGE_THRESHOLDS = (400_000, 20, 100)
 """A record that is read makes some ten objects, which are let go of once it is written: at Python's own 700 new ones
 between two looks for garbage, looking takes as long as reading."""
 WENT_WELL_SECONDS = 10.0
@@ -47,9 +47,29 @@ def run(name: str, *works: Callable[[Settings], Awaitable[None]]) -> None:
 
 
 async def work_side_by_side(name: str, works: Sequence[Work]) -> None:
-    """Keep working at all of them; whatever fails comes out, and the others end with the event loop."""
+    """Keep working at all of them; whatever fails comes out, and the others end with the event loop.
+
+    Cancelled, it ends when all have cleaned up; cancelled again, their cleaning up is cancelled.
+    """
     # Not a TaskGroup, which cancels its tasks once: a second signal has to reach them as well.
-    await asyncio.gather(*(keep_working(name, work) for work in works))
+    working = [asyncio.ensure_future(keep_working(name, work)) for work in works]
+    try:
+        await asyncio.gather(*working)
+    except asyncio.CancelledError:
+        # That is when the first has ended. The event loop, when it ends, cancels all there is: a driver of another that
+        # has been told to close would lose what it closes with, and wait for that in vain.
+        await _all_ended(working)
+        raise
+
+
+async def _all_ended(working: Sequence[asyncio.Future[None]]) -> None:
+    """Wait for what has been cancelled; each cancellation meanwhile goes to all that is left."""
+    while left := [one for one in working if not one.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError:
+            for one in left:
+                one.cancel()
 
 
 async def until_signal(name: str, work: Work) -> None:

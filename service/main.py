@@ -33,6 +33,7 @@ from service.deployed import authority_of, extend
 from service.domain.errors import EpochEnded, HistoryUnavailable, LastseenError, OffsetsGone, Unavailable
 from service.domain.limits import Allowed, Limits
 from service.garbage import look_through, set_aside
+from service.gc_pauses import noted_pauses
 from service.loss_detector import LossDetector
 from service.node.handlers.standard import standard_handlers
 from service.node.known_log import NodeKnownLog
@@ -43,8 +44,8 @@ from service.redacting import Redacting
 from service.screens import TerminalScreens
 from service.settings import Settings, read_settings
 from service.web.app import create_app
-from service.web.direct_socket import Host
 from service.web.door import Door
+from service.web.host import Host
 from service.web.server import create_server
 from service.web.sign_in import SignIn
 
@@ -90,7 +91,12 @@ async def open_node(settings: Settings, authenticator: Authenticator) -> AsyncIt
     started a new epoch if so: nobody else may know how far this node had read.
     """
     async with (
-        open_log(settings.kafka, settings.topic, timeout=settings.kafka_timeout_seconds) as log,
+        open_log(
+            settings.kafka,
+            settings.topic,
+            timeout=settings.kafka_timeout_seconds,
+            linger=settings.append_linger_seconds,
+        ) as log,
         open_pool(settings.database_url.get_secret_value()) as pool,
     ):
         epochs = Epochs(pool)
@@ -211,24 +217,25 @@ async def _current_epoch(epochs: Epochs, log: KafkaLog) -> Epoch:
 async def serve(settings: Settings, host: str, port: int) -> None:
     """Run a node and its HTTP server until SIGINT or SIGTERM."""
     async with open_door(settings) as door, open_node(settings, door.authenticator) as node:
-        server = create_server(
-            create_app(node, door),
-            host,
-            port,
-            max_message_bytes=settings.max_message_bytes,
-            drain=node.drain,
-            allowed_hosts=settings.allowed_hosts,
-            trusted_proxies=settings.trusted_proxies,
-            head_seconds=settings.request_head_seconds,
-            sockets=Host(node, door, settings.max_message_bytes) if settings.direct_writes else None,
-            in_turn=node.services.pace.in_turn,
-        )
-        looking = asyncio.create_task(look_through(node.leftovers.count, node.services.pace.quiet), name="garbage")
-        try:
-            await server.serve()
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+        with noted_pauses() as pauses:
+            server = create_server(
+                create_app(node, door, pauses),
+                host,
+                port,
+                max_message_bytes=settings.max_message_bytes,
+                drain=node.drain,
+                allowed_hosts=settings.allowed_hosts,
+                trusted_proxies=settings.trusted_proxies,
+                head_seconds=settings.request_head_seconds,
+                sockets=Host(node, door, settings.max_message_bytes) if settings.direct_writes else None,
+                in_turn=node.services.pace.in_turn,
+            )
+            looking = asyncio.create_task(look_through(node.leftovers.count, node.services.pace.quiet), name="garbage")
+            try:
+                await server.serve()
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
 
 
 def main() -> None:

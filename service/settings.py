@@ -22,6 +22,8 @@ class Settings(RunnerSettings):
     """Bootstrap addresses, `host:port,…`."""
     kafka_timeout_seconds: float = Field(default=10.0, gt=0)
     """How long a call may wait for Kafka before it is unavailable."""
+    append_linger_seconds: float = Field(default=0.0, ge=0, le=1)
+    """How long a request to Kafka waits for more to append; 0: what came while one was under way goes in the next."""
     retention_days: int = Field(default=365, ge=0, le=36_500)
     """For how many days before the present one Postgres keeps the log; 0: for ever. Kafka has settings of its own."""
     cursor_days: int = Field(default=90, ge=0, le=36_500)

@@ -14,9 +14,7 @@ import click
 from service.addresses import bootstrap_servers, database_address
 from service.cli.target import DEFAULT_DATA_DIR
 from service.domain.errors import LastseenError
-from service.embedded import instance
 from service.embedded.errors import EmbeddedError
-from service.settings import read_settings
 
 T = TypeVar("T")
 
@@ -65,6 +63,10 @@ def find_servers(data_dir: Path | None, kafka: str | None, database_url: str | N
 
     Raises ClickException, LastseenError.
     """
+    # Not above: every command would wait for the imports, and most ask no servers.
+    from service.embedded import instance
+    from service.settings import read_settings
+
     if database_url is not None:
         database_address(database_url)
     if kafka is not None:

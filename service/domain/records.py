@@ -101,11 +101,41 @@ def stand_in(raw: RawRecord, error: Unreadable) -> Unusable | None:
 
 def read_record(raw: RawRecord) -> Record:
     """The record that `raw` carries. Raises Unreadable."""
-    headers = dict(raw.headers)
+    headers = raw.headers
+    if len(headers) == _PLAIN_HEADERS:
+        # Nearly all are so: what every reader does for every record is done without a dictionary.
+        (first, version), (second, id_), (third, channels), (fourth, type_) = headers
+        if (
+            version == VERSION
+            and first == HEADER_VERSION
+            and second == HEADER_ID
+            and third == HEADER_CHANNELS
+            and fourth == HEADER_TYPE
+        ):
+            try:
+                return _read_ours(raw, id_, channels, type_)
+            except Unreadable as error:
+                error.channels = _channels_told(channels)
+                raise
+    return _read_named(raw, dict(headers))
+
+
+_PLAIN_HEADERS: Final = 4
+
+
+def _read_named(raw: RawRecord, headers: Mapping[str, bytes | None]) -> Record:
+    """The record, whatever headers it has and in whatever order."""
     version = headers.get(HEADER_VERSION)
     if version == VERSION:
         try:
-            return _read_ours(raw, headers)
+            return _read_ours(
+                raw,
+                headers.get(HEADER_ID, _MISSING),
+                headers.get(HEADER_CHANNELS, _MISSING),
+                headers.get(HEADER_TYPE, _MISSING),
+                headers.get(HEADER_TTL, _MISSING),
+                headers.get(HEADER_EXCLUDE, _MISSING),
+            )
         except Unreadable as error:
             error.channels = _channels_told(headers.get(HEADER_CHANNELS))
             raise
@@ -116,7 +146,18 @@ def read_record(raw: RawRecord) -> Record:
     return _read_foreign(raw, raw.value)
 
 
-def _read_ours(raw: RawRecord, headers: Mapping[str, bytes | None]) -> Record:
+_MISSING: Final = b"\0missing"
+"""Stands for a header that is not there; none has a NUL."""
+
+
+def _read_ours(
+    raw: RawRecord,
+    id_: bytes | None,
+    channels: bytes | None,
+    type_: bytes | None,
+    ttl: bytes | None = _MISSING,
+    exclude: bytes | None = _MISSING,
+) -> Record:
     value = raw.value
     if value is None:
         raise Unreadable("no_value", "the record has no value (a tombstone)")
@@ -124,16 +165,22 @@ def _read_ours(raw: RawRecord, headers: Mapping[str, bytes | None]) -> Record:
         raise Unreadable("not_an_object", "the value is no JSON object with a first key")
     _check_text(value)
     try:
-        id_ = _id(headers[HEADER_ID])
-        type_ = _type(headers[HEADER_TYPE])
-        channels = _channels(headers[HEADER_CHANNELS])
-        ttl = _ttl(headers[HEADER_TTL]) if HEADER_TTL in headers else None
-        exclude = _exclude(headers[HEADER_EXCLUDE]) if HEADER_EXCLUDE in headers else None
-    except KeyError as error:
-        raise Unreadable("header", f"the header {error} is missing") from error
+        return Record(
+            raw.partition,
+            raw.offset,
+            raw.timestamp,
+            _id(id_),
+            _type(type_),
+            _channels(channels),
+            None if ttl is _MISSING else _ttl(ttl),
+            value,
+            None if exclude is _MISSING else _exclude(exclude),
+        )
     except ValueError as error:
+        for name, header in ((HEADER_ID, id_), (HEADER_TYPE, type_), (HEADER_CHANNELS, channels)):
+            if header is _MISSING:
+                raise Unreadable("header", f"the header {name!r} is missing") from error
         raise Unreadable("header", str(error)) from error
-    return Record(raw.partition, raw.offset, raw.timestamp, id_, type_, channels, ttl, value, exclude)
 
 
 def _channels_told(header: bytes | None) -> tuple[str, ...]:
@@ -180,6 +227,8 @@ def _read_foreign(raw: RawRecord, value: bytes) -> Record:
 
 
 _ID: Final = re.compile(ID_PATTERN)
+_ID_BYTES: Final = 128
+_IN_IDS: Final = bytes(byte for byte in range(128) if _ID.fullmatch(chr(byte)))
 _TYPE: Final = re.compile(TYPE_PATTERN)
 _CACHED_CHANNEL_LISTS: Final = 65_536
 
@@ -202,6 +251,8 @@ def _type(header: bytes | None) -> str:
 
 
 def _id(header: bytes | None) -> str:
+    if header is not None and 0 < len(header) <= _ID_BYTES and not header.translate(None, _IN_IDS):
+        return header.decode("ascii")
     text = _text(header)
     if not _ID.fullmatch(text):
         raise ValueError(f"{text[:160]!r} is no event id")

@@ -11,7 +11,6 @@ FLAGS = (
     "-Xms48m",
     "-Xmx192m",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -20,7 +19,9 @@ FLAGS = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
-"""Small heap, quick start: broker of one machine, not of a data centre."""
+"""Small heap: broker of one machine, not of a data centre."""
+_SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
+"""Compile quickly, and not a second time better: what soon ends has nothing of that, and its start is held up."""
 
 
 def java() -> Path:
@@ -31,6 +32,7 @@ def java() -> Path:
     return program
 
 
-def command(jars: list[Path], main_class: str, *arguments: str) -> list[str]:
+def command(jars: list[Path], main_class: str, *arguments: str, short_lived: bool = False) -> list[str]:
     """The argv that runs `main_class` from `jars`."""
-    return [str(java()), *FLAGS, "-cp", os.pathsep.join(map(str, jars)), main_class, *arguments]
+    flags = (*FLAGS, *_SHORT_LIVED) if short_lived else FLAGS
+    return [str(java()), *flags, "-cp", os.pathsep.join(map(str, jars)), main_class, *arguments]

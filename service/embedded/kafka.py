@@ -61,6 +61,8 @@ class Kafka:
     cluster_id: str
     jars: list[Path]
     logs: Path
+    durable: bool = True
+    """Whether it is to last: one that does not is up earlier, and takes longer for what it does."""
 
     @property
     def bootstrap(self) -> str:
@@ -81,7 +83,7 @@ class Kafka:
         return [
             Child(
                 name=broker.name,
-                argv=java.command(self.jars, "kafka.Kafka", str(broker.properties)),
+                argv=java.command(self.jars, "kafka.Kafka", str(broker.properties), short_lived=not self.durable),
                 log=self.logs / f"{broker.name}.log",
                 env=_environment(),
                 ready=ready,
@@ -120,7 +122,7 @@ share.coordinator.state.topic.min.isr={in_sync}
         arguments = ("format", f"--cluster-id={self.cluster_id}", "--config", str(broker.properties))
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *java.command(self.jars, "kafka.tools.StorageTool", *arguments, "--ignore-formatted"),
+                *java.command(self.jars, "kafka.tools.StorageTool", *arguments, "--ignore-formatted", short_lived=True),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -50,7 +50,8 @@ async def running(
 ) -> AsyncIterator[Stack]:
     """Starts Kafka and Postgres in `data_dir`, side by side, and stops them at the end.
 
-    What an earlier supervisor left running there is stopped first. Raises EmbeddedError, OSError.
+    What an earlier supervisor left running there is stopped first. Those that are not `durable` soon end, and start
+    and write the quicker. Raises EmbeddedError, OSError.
     """
     run_dir, logs = data_dir.folder("run"), data_dir.folder("logs")
     if stopped := await orphans.stop(run_dir):
@@ -63,7 +64,7 @@ async def running(
         )
         preparing = asyncio.create_task(postgres.prepare())
         try:
-            kafka = Kafka(brokers, data_dir.stamp.cluster_id, await fetching, logs)
+            kafka = Kafka(brokers, data_dir.stamp.cluster_id, await fetching, logs, durable)
             progress.tell("starting Kafka and Postgres")
             await kafka.prepare()
             await preparing

@@ -119,7 +119,8 @@ class Connection:
             ref = message.ref
             rest = self.node.handlers.begin(self, message)
         except ProtocolError as error:
-            return partial(self._refuse, error)
+            # Not the error itself: its traceback has whoever is given this, and all would wait for the collector.
+            return partial(self._refuse, str(error), error.code, error.ref)
         except Exception:  # noqa: BLE001 - one message, of a deployment's own type perhaps, must not end the others'
             self._failed(ref)
             return None
@@ -129,13 +130,13 @@ class Connection:
         try:
             await rest()
         except ProtocolError as error:
-            await self._refuse(error)
+            await self._refuse(str(error), error.code, error.ref)
         except Exception:  # noqa: BLE001 - as above
             self._failed(ref)
 
-    async def _refuse(self, error: ProtocolError) -> None:
+    async def _refuse(self, problem: str, code: str, ref: JsonValue) -> None:
         await self.room_to_answer()
-        self.fail(str(error), error.code, ref=error.ref)
+        self.fail(problem, code, ref=ref)
 
     def _failed(self, ref: JsonValue) -> None:
         _log.exception("a message of connection %s failed", self.id)
@@ -364,11 +365,16 @@ class Connection:
 
     def ping(self, frame: bytes, token: str) -> None:
         """Send the node's heartbeat, which says `token`, unless the client has more to read than it takes."""
+        if self.begin_ping(token):
+            self._write(frame)
+
+    def begin_ping(self, token: str) -> bool:
+        """The same, to be sent by whoever called this, in this step; false where it is not to be sent."""
         if not self.flow.has_room_to_answer or self._take(Input.HEARTBEAT) is not Action.PING:
-            return
-        self._write(frame)
+            return False
         moves = self.keeps_cursor and self.user_channel in self.subscriptions.live
         self._pings.sent(token if moves else "")
+        return True
 
     def pinged(self) -> Position | None:
         """The position of the ping that a `pong` answers, where the durable cursor may move there."""

@@ -135,6 +135,18 @@ class Fanout(Generic[S]):
         elif places[-1] != at:
             places.append(at)
 
+    def send_to(self, subscribers: Iterable[S], frames: bytes) -> None:
+        """Send each of them these frames, behind what was pushed; those that watch nothing too."""
+        self.flush()
+        slots = array("i")
+        for subscriber in subscribers:
+            if subscriber.slot == NONE:
+                subscriber.send(frames)
+            else:
+                slots.append(subscriber.slot)
+        if slots:
+            self._send_rest(frames, self._send_all(self._slots.fds, slots, frames))
+
     def flush(self) -> None:
         """Send what the pushes since the last flush have gathered."""
         if not self._events:

@@ -7,6 +7,7 @@ from service.domain.frames import message_frame
 from service.domain.protocol import Input
 from service.domain.renewal import Due, next_due
 from service.node.connection import Connection
+from service.node.fanout import Fanout
 from service.node.head import Head
 from service.ports import Clock
 from service.settings import Settings
@@ -20,9 +21,10 @@ class Heartbeat:
     `tick` is called every second.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, head: Head) -> None:
+    def __init__(self, settings: Settings, clock: Clock, head: Head, fanout: Fanout[Connection]) -> None:
         self._clock = clock
         self._head = head
+        self._fanout = fanout
         self._timeout_seconds = settings.heartbeat_timeout_seconds
         self._leeway_seconds = settings.jwt_leeway_seconds
         self._slots: list[set[Connection]] = [set() for _ in range(settings.heartbeat_seconds)]
@@ -77,12 +79,14 @@ class Heartbeat:
         # A second of grace: the tick that is due may come a little early.
         silent_since = now_ms - (self._timeout_seconds - 1) * 1000
         token = self._head.token
-        frame = message_frame(messages.ping(now_ms, token))
+        pinged = []
         for connection in list(slot):
-            if connection.is_alive(silent_since):
-                connection.ping(frame, token)
-            else:
+            if not connection.is_alive(silent_since):
                 connection.end(Input.SILENCE)
+            elif connection.begin_ping(token):
+                pinged.append(connection)
+        # All get the same: as with events, in one call past the transports.
+        self._fanout.send_to(pinged, message_frame(messages.ping(now_ms, token)))
 
     def _forget(self, connection: Connection) -> None:
         second = self._due_of.pop(connection, None)

@@ -115,7 +115,7 @@ class Node:
             window=window,
             head=head,
             connections=connections,
-            heartbeat=Heartbeat(settings, clock, head),
+            heartbeat=Heartbeat(settings, clock, head, fanout),
             fanout=fanout,
             replay=replay,
             replay_frames=ReplayFrames(_REPLAY_FRAMES_BYTES),

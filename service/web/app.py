@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from service.gc_pauses import GcPauses
 from service.node.node import Node
 from service.web import (
     asyncapi,
@@ -31,13 +32,13 @@ from service.web.door import Door
 from service.web.foreign_pages import ForeignPages
 
 
-def create_app(node: Node, door: Door) -> FastAPI:
-    """The ASGI application that serves `node` to whom `door` lets in."""
+def create_app(node: Node, door: Door, pauses: GcPauses | None = None) -> FastAPI:
+    """The ASGI application that serves `node` to whom `door` lets in; `pauses` are among its metrics."""
     app = FastAPI(title="Lastseen", version="1", docs_url=None, redoc_url=None)
     describe(app)
     app.state.node = node
     app.state.door = door
-    app.state.metrics = metrics.registry_of(node)
+    app.state.metrics = metrics.registry_of(node, pauses)
     app.add_middleware(ForeignPages, paths=[event_stream.PATH], origins=door.origins)
     problems.install(app)
     app.include_router(health.router)

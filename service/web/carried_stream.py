@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Final, Generic, Protocol, TypeVar
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.domain.errors import TooMany
@@ -17,6 +17,7 @@ from service.web.event_stream_query import MEDIA_TYPE
 from service.web.http import STALL_SECONDS
 from service.web.identified import too_many
 from service.web.problems import Problem
+from service.web.streamed import Streamed
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -72,7 +73,7 @@ class CarriedStream(Response, Generic[S]):
                 try:
                     said = await self._judge(stream)
                     scope.setdefault("state", {})[STALL_SECONDS] = node.services.settings.heartbeat_timeout_seconds
-                    body = StreamingResponse(_frames(said, stream), headers=_HEADERS, media_type=MEDIA_TYPE)
+                    body = Streamed(_frames(said, stream), headers=_HEADERS, media_type=MEDIA_TYPE)
                     await body(scope, receive, send)
                 finally:
                     node.close_stream(stream)

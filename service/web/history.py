@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.types import Send
 
@@ -22,6 +22,7 @@ from service.web.documented import documented
 from service.web.history_query import DEFAULT_LIMIT, DESCRIPTION, EXAMPLE, LINES, NDJSON, PAGE, EventsQuery
 from service.web.identified import identify
 from service.web.problems import Problem, unavailable
+from service.web.streamed import Streamed
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def _joined(records: Sequence[Record]) -> bytes:
     return b"".join(_event(record) + b"\n" for record in records)
 
 
-class _Lines(StreamingResponse):
+class _Lines(Streamed):
     """A stream that breaks off, visibly for the client, where it can't go on."""
 
     def __init__(self, first: bytes, lines: AsyncGenerator[bytes, None]) -> None:

@@ -1,14 +1,17 @@
 """`GET /metrics`: what this node does, for Prometheus."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.gc_pauses import BOUNDS, GcPauses
 from service.node.node import Node
 from service.web.documented import documented
 
@@ -18,8 +21,9 @@ router = APIRouter()
 class NodeMetrics:
     """A collector: everything is counted in the node anyway, and read when asked for."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, pauses: GcPauses | None = None) -> None:
         self._node = node
+        self._pauses = pauses
 
     def collect(self) -> Iterator[Metric]:
         """The families of now."""
@@ -48,14 +52,19 @@ class NodeMetrics:
         for partition in services.window.partitions:
             head.add_metric([str(partition)], services.window.next(partition))
         yield head
+        if self._pauses is not None:
+            yield _histogram_of(self._pauses)
+            text = "The longest time that looking for garbage has stopped this process since it serves"
+            yield GaugeMetricFamily("lastseen_gc_longest_pause_seconds", text, self._pauses.longest)
 
 
-def registry_of(node: Node) -> CollectorRegistry:
-    """What is shown: the node, its process and its Python."""
+def registry_of(node: Node, pauses: GcPauses | None = None) -> CollectorRegistry:
+    """What is shown: the node, its process and its Python; what looking for garbage took, where that is noted."""
     registry = CollectorRegistry()
-    registry.register(NodeMetrics(node))
+    registry.register(NodeMetrics(node, pauses))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
     return registry
 
 
@@ -72,6 +81,13 @@ def registry_of(node: Node) -> CollectorRegistry:
 async def metrics(request: Request) -> Response:
     """Counters and gauges of this node; how far the consumers are behind, `lastseen lag` says."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
+
+
+def _histogram_of(pauses: GcPauses) -> Metric:
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    buckets = list(zip(bounds, map(float, accumulate(pauses.counts)), strict=True))
+    text = "How long looking for garbage has stopped this process, each time"
+    return HistogramMetricFamily("lastseen_gc_pause_seconds", text, buckets=buckets, sum_value=pauses.seconds)
 
 
 def _gauge(name: str, text: str, value: int) -> Metric:

@@ -15,7 +15,7 @@ _MASKED: Final = 0x80
 _TWO_BYTES_MORE: Final = 126
 
 
-def plain_text(data: bytes, most: int) -> bytes | None:
+def plain_text(data: bytes, most: int) -> str | None:
     """The text of a message of at most so many bytes, where `data` is its one frame and nothing else; else None."""
     if len(data) < 6 or data[0] != _FINAL_TEXT or data[1] < _MASKED:
         return None
@@ -28,7 +28,10 @@ def plain_text(data: bytes, most: int) -> bytes | None:
         return None
     if size > most or len(data) != at + 4 + size:
         return None
-    return apply_mask(data[at + 4 :], data[at : at + 4])
+    try:
+        return apply_mask(data[at + 4 :], data[at : at + 4]).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def wire_size(payload: int) -> int:

@@ -15,8 +15,9 @@ from uvicorn.server import ServerState
 
 from service.domain.protocol import SUBPROTOCOL
 from service.web.admission import Caller
-from service.web.direct_socket import DirectSocket, Host
+from service.web.direct_socket import DirectSocket
 from service.web.hand_shake import MOST_BYTES, PATH, HandShake, read_hand_shake
+from service.web.host import Host
 from service.web.http import TOO_SLOW, HttpTransport
 
 _PLAIN: Final = f"GET {PATH}".encode()

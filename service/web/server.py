@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.addresses import is_loopback
-from service.web.direct_socket import Host
+from service.web.host import Host
 from service.web.hosts import HostCheck
 from service.web.listening import BACKLOG, listening
 from service.web.reception import ShortWay, reception
@@ -25,8 +25,29 @@ class Server(uvicorn.Server):
     """Runs `drain` before uvicorn closes its sockets (with 1012 and no reason), and ends when all of it has."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        self._exit = asyncio.Event()
         super().__init__(config)
         self._drain = drain
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end; set it to let it."""
+        return self._exit.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._exit.set()
+        else:
+            self._exit.clear()
+
+    async def main_loop(self) -> None:
+        """Wait until it is to end.
+
+        uvicorn looks ten times a second, and keeps the time for a header that is not sent.
+        """
+        self.server_state.default_headers = self.config.encoded_headers
+        await self._exit.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

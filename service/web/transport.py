@@ -13,8 +13,11 @@ from websockets.http11 import Request
 
 from service.node.node import Node
 from service.web.admission import Admitted, Caller
-from service.web.direct_socket import DirectSocket, Host, Read
+from service.web.client_frames import Read
+from service.web.direct_socket import DirectSocket
 from service.web.door import Door
+from service.web.dropping import drop_in
+from service.web.host import Host
 
 EXTENSION: Final = "lastseen.transport"
 _LAST_WORDS_SECONDS: Final = 5.0
@@ -23,11 +26,7 @@ _SHUTDOWN_SECONDS: Final = 0.5
 
 
 class WebSocketTransport(WebSocketsSansIOProtocol):
-    """Drops the connection a while after its end.
-
-    A transport that is merely closed waits for the client to take what is buffered: for one that has stopped
-    reading it would be held, with its descriptor, for as long as that client likes.
-    """
+    """Drops the connection a while after its end."""
 
     _dropping: asyncio.TimerHandle | None = None
     _is_lost = False
@@ -40,12 +39,14 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             if message["type"] == "websocket.receive":
                 text = message.get("text")
                 heard.append(text if text is not None else message.get("bytes") or b"")
+        if self.transport.is_closing():
+            # It was gone before the answer to its hand-shake: that nobody will complete that is no fault.
+            self.handshake_complete = True
+            admitted.guest.leave()
+            return
         # Of what the server does with this protocol from here on nothing reaches the connection.
         transport, self.transport = self.transport, _Gone()
         self.connections.discard(self)
-        if transport.is_closing():
-            admitted.guest.leave()
-            return
         if self.read_paused:
             transport.resume_reading()
         read = Read(self.conn, heard, self.frames, is_text=self.curr_msg_data_type == "text")
@@ -106,14 +107,8 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def _drop_in(self, seconds: float) -> None:
-        """Drop it then, unless that is to happen sooner already."""
-        at = self.loop.time() + seconds
-        is_gone = self._is_lost or isinstance(self.transport, _Gone)
-        if is_gone or (self._dropping is not None and self._dropping.when() <= at):
-            return
-        if self._dropping is not None:
-            self._dropping.cancel()
-        self._dropping = self.loop.call_at(at, self.transport.abort)
+        if not self._is_lost and not isinstance(self.transport, _Gone):
+            self._dropping = drop_in(seconds, self.transport.abort, self._dropping, self.loop)
 
 
 class _Gone(asyncio.Transport):

@@ -7,6 +7,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer
 from lastseen.record import NewRecord
 
+from service.adapters.kafka.fetching import Fetching, open_client
 from service.adapters.kafka.partitions import partition_of
 from service.adapters.kafka.producer import Appender
 from service.adapters.kafka.readers import (
@@ -74,8 +75,9 @@ class KafkaLog:
         await self._check_topic()
         check_start(start, await self.bounds())
         async with (
-            open_consumer(self._bootstrap, self._timeout) as consumer,
-            KafkaTail(consumer, self._topic, start, self._timeout, self._check_topic) as tail,
+            open_client(self._bootstrap, self._topic, self._timeout) as client,
+            Fetching(client, self._topic, start, self._timeout) as fetching,
+            KafkaTail(fetching, self._topic, start, self._probe, self._timeout, self._check_topic) as tail,
         ):
             yield tail
 
@@ -94,8 +96,10 @@ class KafkaLog:
 
 
 @asynccontextmanager
-async def open_log(bootstrap: str, topic: str, *, timeout: float = 10.0) -> AsyncIterator[KafkaLog]:
-    """The log in `topic`. `timeout`, in seconds, bounds every call that waits for Kafka.
+async def open_log(
+    bootstrap: str, topic: str, *, timeout: float = 10.0, linger: float = 0.0
+) -> AsyncIterator[KafkaLog]:
+    """The log in `topic`. `timeout`, in seconds, bounds every call that waits for Kafka; `linger` is of `Appender`.
 
     Raises LogUnavailable when Kafka does not answer or has no such topic.
     """
@@ -103,7 +107,9 @@ async def open_log(bootstrap: str, topic: str, *, timeout: float = 10.0) -> Asyn
     if info is None:
         raise LogUnavailable(f"Kafka at {bootstrap} has no topic {topic}: make it with `lastseen topics create`")
     async with AsyncExitStack() as stack:
-        appender = await stack.enter_async_context(Appender(bootstrap, topic, info.partitions, timeout=timeout))
+        appender = await stack.enter_async_context(
+            Appender(bootstrap, topic, info.partitions, timeout=timeout, linger=linger)
+        )
         readers = await stack.enter_async_context(RangeReaders(bootstrap, topic, timeout))
         probe = await stack.enter_async_context(open_consumer(bootstrap, timeout))
         yield KafkaLog(bootstrap, topic, info, appender, readers, probe, timeout)

@@ -4,11 +4,14 @@ A consumer that is opened with `value_deserializer=AS_IT_IS` gives PlainRecord, 
 `service.domain.records.RawRecord` asks for. Other consumers of the process are left as they are.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
+from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+
+from service.adapters.kafka.lenient import LenientRecords
 
 
 class PlainRecord(NamedTuple):
@@ -32,6 +35,26 @@ def install() -> None:
     fetcher.PartitionRecords = _records
 
 
+class Batches(Protocol):
+    """Iterates the records of some batches."""
+
+    next_fetch_offset: int
+    """The offset behind the last batch that has been iterated."""
+
+    def __iter__(self) -> Iterator[PlainRecord]: ...
+
+
+def unpacked(partition: TopicPartition, data: bytes, aborted: Sequence[tuple[int, int]] | None, start: int) -> Batches:
+    """The records from an offset on in what was fetched of a partition, less those of aborted transactions.
+
+    Iterating raises CorruptRecordException.
+    """
+    batches: Batches = _PlainRecords(
+        partition, LenientRecords(data), aborted, start, None, AS_IT_IS, True, READ_COMMITTED
+    )
+    return batches
+
+
 def _records(
     tp: Any, records: Any, aborted: Any, offset: int, key_deserializer: Any, value_deserializer: Any, *rest: Any
 ) -> PartitionRecords:
@@ -48,4 +71,8 @@ class _PlainRecords(PartitionRecords):  # type: ignore[misc]
         return records
 
     def _consumer_record(self, tp: Any, record: Any) -> PlainRecord:
-        return PlainRecord(tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers)
+        # As `PlainRecord(...)` does, less a call.
+        return tuple.__new__(
+            PlainRecord,
+            (tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers),
+        )

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import ConsumerRecord
-
+from service.adapters.kafka.fetching import Fetching, open_client
 from service.adapters.kafka.producer import Appender
 from service.adapters.kafka.readers import KafkaTail, check_start, open_consumer, read_bounds
+from service.domain.records import RawRecord
 from service.ports import PresenceBatch, PresenceRecord
 
 _PARTITION = 0
@@ -27,11 +27,15 @@ class KafkaPresence:
 
     @asynccontextmanager
     async def follow(self, start: int | None) -> AsyncIterator["KafkaPresenceReader"]:
-        async with open_consumer(self._bootstrap, self._timeout) as consumer:
-            held = (await read_bounds(consumer, self._topic, [_PARTITION], self._timeout))[_PARTITION]
+        async with open_consumer(self._bootstrap, self._timeout) as probe:
+            held = (await read_bounds(probe, self._topic, [_PARTITION], self._timeout))[_PARTITION]
             at = {_PARTITION: held.first if start is None else start}
             check_start(at, {_PARTITION: held})
-            async with KafkaTail(consumer, self._topic, at, self._timeout) as tail:
+            async with (
+                open_client(self._bootstrap, self._topic, self._timeout) as client,
+                Fetching(client, self._topic, at, self._timeout) as fetching,
+                KafkaTail(fetching, self._topic, at, probe, self._timeout) as tail,
+            ):
                 yield KafkaPresenceReader(tail, held.next)
 
 
@@ -51,7 +55,7 @@ class KafkaPresenceReader:
         return PresenceBatch([_record(raw) for raw in batch.records], batch.next[_PARTITION])
 
 
-def _record(raw: ConsumerRecord) -> PresenceRecord:
+def _record(raw: RawRecord) -> PresenceRecord:
     key = (raw.key or b"").decode(errors="replace")
     return PresenceRecord(raw.offset, key, raw.value, raw.timestamp)
 

@@ -31,14 +31,16 @@ class Appender:
     """Appends records to one topic of `partitions` partitions. Use it in an `async with`.
 
     The producer holds at most two batches a partition; when they are full an append waits, up to `timeout`
-    seconds, and then raises LogUnavailable.
+    seconds, and then raises LogUnavailable. Records of callers that append at once share batches and requests, and the
+    more of them wait while a request is under way; `linger`, in seconds, has even the first of them wait for others.
     """
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, *, timeout: float) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: int, *, timeout: float, linger: float = 0.0) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._partitions = partitions
         self._timeout = timeout
+        self._linger = linger
         self._producer: AIOKafkaProducer | None = None
         self._retired: set[AIOKafkaProducer] = set()
         self._starting = asyncio.Lock()
@@ -84,7 +86,9 @@ class Appender:
     async def _start(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                producer = new_producer(self._bootstrap, client_id="lastseen", timeout=self._timeout)
+                producer = new_producer(
+                    self._bootstrap, client_id="lastseen", timeout=self._timeout, linger=self._linger
+                )
                 try:
                     await producer.start()
                 except BaseException:

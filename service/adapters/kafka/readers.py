@@ -1,23 +1,25 @@
-"""Reading: consumers without a group, read_committed, placed by hand."""
+"""Reading, read_committed: a tail of every partition, and ranges by consumers without a group, placed by hand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from service.adapters.kafka import lean, lenient
+from service.adapters.kafka import lean, lenient, plain_records
 from service.adapters.kafka.errors import answering
+from service.adapters.kafka.fetching import Fetching
+from service.adapters.kafka.plain_records import PlainRecord
 from service.domain.errors import LogUnavailable, OffsetsGone
 from service.ports import Bounds, TailBatch
 
 lenient.install()
 lean.install()
+plain_records.install()
 
 POLL_MS = 200
 """How long one wait for records may hide offsets that pass without one (control records)."""
-_STEPS_TO_ASK = 3
-"""Steps of the event loop in which aiokafka sends its next request, once it has given what the last one brought."""
 STOP_SECONDS = 3.0
 CHECK_SECONDS = 5.0
 """How often a tail asks whether the log is still the one that it reads; with a shorter time-out, as often as that."""
@@ -37,6 +39,7 @@ async def start_consumer(bootstrap: str, timeout: float) -> AIOKafkaConsumer:
         isolation_level="read_committed",
         request_timeout_ms=int(timeout * 1000),
         max_poll_records=None,
+        value_deserializer=plain_records.AS_IT_IS,
     )
     try:
         with answering(f"Kafka at {bootstrap}"):
@@ -96,33 +99,30 @@ def check_start(start: Mapping[int, int], bounds: Mapping[int, Bounds]) -> None:
 
 
 class KafkaTail:
-    """Reads all partitions from where it was opened on, as `TailReader` says. Use in `async with`.
+    """Reads what is fetched of all partitions, as `TailReader` says. Use in `async with`.
 
-    `check` is awaited now and then, beside the reading; what it raises comes out of `read`.
+    `probe` is asked for the bounds of the topic's partitions. `check` is awaited now and then, beside the reading; what
+    it raises comes out of `read`.
     """
 
     def __init__(
         self,
-        consumer: AIOKafkaConsumer,
+        fetching: Fetching,
         topic: str,
         start: Mapping[int, int],
+        probe: AIOKafkaConsumer,
         timeout: float,
         check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._consumer = consumer
+        self._fetching = fetching
         self._next = dict(start)
         self._partitions = {TopicPartition(topic, partition): partition for partition in start}
-        self._topic = topic
+        self._probe = probe
         self._timeout = timeout
         self._more = check
         self._checked = self._asked_more = asyncio.get_running_loop().time()
         self._checking: asyncio.Task[None] | None = None
-        self._looked = self._checked
-        """When the positions of all partitions were asked for."""
         self._is_behind = False
-        consumer.assign(list(self._partitions))
-        for tp, partition in self._partitions.items():
-            consumer.seek(tp, start[partition])
 
     async def __aenter__(self) -> "KafkaTail":
         return self
@@ -141,15 +141,10 @@ class KafkaTail:
         while True:
             await self._check_now_and_then()
             with answering("Kafka"):
-                found = await self._consumer.getmany(timeout_ms=POLL_MS)
-            records = [record for records in found.values() for record in records]
-            if len(records) > 1:
-                # Where events come close together the next are asked for before these are worked on.
-                for _ in range(_STEPS_TO_ASK):
-                    await asyncio.sleep(0)
-            moved = await self._moved(found)
-            if moved:
-                return TailBatch(records, moved)
+                fetched = await self._fetching.read(min(END_SECONDS, self._timeout))
+            if fetched is not None:
+                self._next |= fetched.next
+                return TailBatch(fetched.records, fetched.next)
 
     async def _check_now_and_then(self) -> None:
         """Not awaited where it goes on: what is read meanwhile shall not be late for it."""
@@ -163,34 +158,31 @@ class KafkaTail:
         if self._checking is None and now - self._checked > min(END_SECONDS, self._timeout):
             self._checking = asyncio.create_task(self._check(dict(self._next)))
 
-    async def _moved(self, found: Collection[TopicPartition]) -> dict[int, int]:
-        now = asyncio.get_running_loop().time()
-        # Those without records seldom move, and each costs as much as those with some.
-        asked = found if found and now - self._looked < POLL_MS / 1000 else self._partitions
-        if asked is not found:
-            self._looked = now
-        moved: dict[int, int] = {}
-        for tp in asked:
-            partition = self._partitions[tp]
-            next_ = await self._consumer.position(tp)
-            if next_ != self._next[partition]:
-                moved[partition] = self._next[partition] = next_
-        return moved
-
     async def _check(self, next_: Mapping[int, int]) -> None:
         now = asyncio.get_running_loop().time()
         # First: of a topic that was made anew the bounds would tell only that they are others.
         if self._more is not None and (self._is_behind or now - self._asked_more > min(CHECK_SECONDS, self._timeout)):
             await self._more()
             self._asked_more = now
-        # A consumer of a broker that is away just finds nothing; only a question with an answer tells.
-        bounds = await read_bounds(self._consumer, self._topic, list(next_), self._timeout)
-        was_behind, self._is_behind = self._is_behind, any(bounds[p].next < before for p, before in next_.items())
+        # Of a broker that is away just nothing comes; only a question with an answer tells.
+        ends = await self._asked(self._probe.end_offsets)
+        was_behind, self._is_behind = self._is_behind, any(ends[p] < before for p, before in next_.items())
+        if all(min(self._next[p], ends[p]) == ends[p] >= before for p, before in next_.items()):
+            return  # at its end none can have been overtaken: the starts need not be asked for
+        starts = await self._asked(self._probe.beginning_offsets)
+        bounds = {p: Bounds(starts[p], max(starts[p], ends[p])) for p in next_}
         for partition, before in next_.items():
             # It may have read on meanwhile, and so stand beyond the end that was told.
             at = max(before, min(self._next[partition], bounds[partition].next))
             if at <= bounds[partition].next or was_behind:
                 check_start({partition: at}, bounds)
+
+    async def _asked(self, ask: Callable[[list[TopicPartition]], Awaitable[Any]]) -> dict[int, int]:
+        """The offset of each partition that Kafka answers with. Raises LogUnavailable."""
+        with answering("Kafka"):
+            async with asyncio.timeout(self._timeout):
+                answer = await ask(list(self._partitions))
+        return {partition: answer[tp] for tp, partition in self._partitions.items()}
 
 
 class _Reader:
@@ -248,7 +240,7 @@ class RangeReaders:
                 if reader.at == (partition, next_):
                     reader.rest()
 
-    async def _next(self, consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[list[ConsumerRecord], int]:
+    async def _next(self, consumer: AIOKafkaConsumer, tp: TopicPartition, at: int) -> tuple[list[PlainRecord], int]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         while True:
