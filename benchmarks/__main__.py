@@ -13,14 +13,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from benchmarks import (
+    against_peers,
     append,
     away,
     emitters,
+    fan_in,
     fanout,
     hand_shakes,
     idle,
     latency,
     log_writer,
+    nodes,
     replay,
     report,
     start_up,
@@ -35,16 +38,20 @@ BENCHMARKS: dict[str, Callable[[Site], Awaitable[list[Row]]]] = {
     "append": append.measure,
     "emitters": emitters.measure,
     "log_writer": log_writer.measure,
+    "fan-in": fan_in.measure,
     "fanout": fanout.measure,
     "replay": replay.measure,
     "latency": latency.measure,
+    "peers": against_peers.measure,
+    "nodes": nodes.measure,
     "handshakes": hand_shakes.measure,
     "idle": idle.measure,
     "away": away.measure,
     "storm": storm.measure,
 }
-ONLY_BY_NAME = {"away", "handshakes", "idle", "storm"}
-"""Those that take many minutes."""
+ONLY_BY_NAME = ("peers", "nodes", "handshakes", "idle", "away", "storm")
+"""Those that take many minutes, or need what not every machine has."""
+ALL = "all"
 PAIRS = 5
 
 
@@ -55,16 +62,22 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"{', '.join(BENCHMARKS)}; by default all but {', '.join(ONLY_BY_NAME)}",
+        help=f"{', '.join(BENCHMARKS)}, or {ALL}; by default all but {', '.join(ONLY_BY_NAME)}",
     )
     parser.add_argument("--quick", action="store_true", help="once each and little of it: whether they run at all")
     parser.add_argument("--pairs", type=int, help=f"repetitions of each comparison (default {PAIRS}, quick 1)")
     parser.add_argument(
-        "--clients", type=int, help="how many come in handshakes, idle and storm (default 4000, 10000, 10000)"
+        "--clients",
+        type=int,
+        help="how many come in nodes, handshakes, idle and storm (default 1000, 4000, 10000, 10000)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures there too; in a folder, a file for each benchmark"
+    )
     arguments = parser.parse_args()
     names: list[str] = arguments.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]
+    if ALL in names:
+        names = list(BENCHMARKS)
     if unknown := sorted(set(names) - set(BENCHMARKS)):
         parser.error(f"no benchmark is named {', '.join(unknown)}: choose among {', '.join(BENCHMARKS)}")
     pairs: int = (1 if arguments.quick else PAIRS) if arguments.pairs is None else arguments.pairs
@@ -75,19 +88,24 @@ def main() -> None:
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     _raise_open_files()
     on = report.machine()
-    rows = asyncio.run(_run(names, pairs=pairs, quick=arguments.quick, clients=arguments.clients))
+    folder = arguments.json if arguments.json is not None and arguments.json.is_dir() else None
+    rows = asyncio.run(_run(names, pairs=pairs, quick=arguments.quick, clients=arguments.clients, into=folder))
     report.show(rows, on)
-    if arguments.json is not None:
+    if arguments.json is not None and folder is None:
         report.write(arguments.json, rows, on)
 
 
-async def _run(names: list[str], *, pairs: int, quick: bool, clients: int | None) -> list[Row]:
+async def _run(names: list[str], *, pairs: int, quick: bool, clients: int | None, into: Path | None) -> list[Row]:
     rows: list[Row] = []
     with _folder() as folder:
         async with Site(folder, pairs=pairs, quick=quick, clients=clients, tell=_tell) as site:
             for name in (name for name in BENCHMARKS if name in names):
-                started = time.monotonic()
-                rows += await BENCHMARKS[name](site)
+                started, on = time.monotonic(), report.machine()
+                found = await BENCHMARKS[name](site)
+                rows += found
+                if into is not None:
+                    # At once: another may fail, hours later.
+                    report.write(into / f"{name}.json", found, on)
                 _tell(f"{name}: {time.monotonic() - started:.0f} s")
     return rows
 

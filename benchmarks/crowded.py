@@ -39,6 +39,11 @@ class Sink:
         if not least == most == self._expected:
             raise RuntimeError(f"subscribers got {least} to {most} bytes, not the {self._expected} of the frames")
 
+    def check(self) -> None:
+        """Raises RuntimeError where it has ended, and its sockets with it."""
+        if self._process.returncode is not None:
+            raise RuntimeError("the sink has ended: see its log")
+
     async def _say(self, line: str) -> None:
         assert self._process.stdin is not None, "piped"
         self._process.stdin.write(line.encode() + b"\n")
@@ -54,19 +59,12 @@ class Sink:
 
 
 @asynccontextmanager
-async def sink(site: Site, port: int, sockets: int, token: str | None, channel: str) -> AsyncIterator[Sink]:
-    """So many subscribers of a channel, connected to a node, or, without a token, sockets connected to anything."""
+async def sink(site: Site, **order: object) -> AsyncIterator[Sink]:
+    """So many sockets, connected to a server of this machine and ready; `order` is as in `benchmarks.sink`."""
     counter = compiled("counter", site.folder)
     async with running(site, "benchmarks.sink", piped=True) as process:
         taking = Sink(process)
-        await taking.order(
-            host=HOST,
-            port=port,
-            sockets=sockets,
-            token=token,
-            channel=channel,
-            counter=None if counter is None else str(counter),
-        )
+        await taking.order(**{"host": HOST, "counter": None if counter is None else str(counter), **order})
         yield taking
 
 
@@ -81,12 +79,12 @@ class BareWriter(Protocol):
 
 
 @asynccontextmanager
-async def bare_writer(site: Site, subscribers: int, channel: str) -> AsyncIterator[BareWriter]:
+async def bare_writer(site: Site, subscribers: int) -> AsyncIterator[BareWriter]:
     """In C where there is a compiler, else in Python."""
     program = compiled("sender", site.folder)
     with socket.create_server((HOST, 0), backlog=_BACKLOG) as server, ExitStack() as stack:
         accepting = asyncio.create_task(asyncio.to_thread(_accept, server, subscribers, stack))
-        async with sink(site, server.getsockname()[1], subscribers, None, channel) as taking:
+        async with sink(site, port=server.getsockname()[1], sockets=subscribers) as taking:
             sockets = await accepting
             if program is None:
                 yield _PythonWriter(sockets, taking)

@@ -1,53 +1,26 @@
 """From the tail to many clients: deliveries a CPU-second of the whole node, against bare sends of the same frames.
 
-Events come in bursts, each appended when the one before it has reached every subscriber, so nobody falls
-behind; each subscriber's bytes must be those of the frames, to the last one.
+See `benchmarks.bursts`.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
-from lastseen.record import NewRecord, encode
-
+from benchmarks.bursts import CHANNEL, Case, deliver, frames, make_burst, through
 from benchmarks.crowded import BareWriter, Sink, bare_writer, sink
-from benchmarks.events import make_event
 from benchmarks.measured import Row, in_turn, paired
 from benchmarks.processes import NodeProcess, node
 from benchmarks.site import Site
 from benchmarks.sockets import connect, subscribe
 from service.adapters.kafka.log import KafkaLog, open_log
-from service.domain.frames import event_frame
-from service.domain.records import Record
 from service.embedded.free_ports import HOST
 from service.ports import Place
 
-PROJECT, TASK = "fanout", "fanout"
-CHANNEL = f"task:{TASK}"
+PATH = "Kafka → node → WebSocket"
 PYTHON = {"LASTSEEN_NATIVE_SENDS": "false"}
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """So many subscribers, so many events at once, and so often."""
-
-    subscribers: int
-    burst: int
-    bursts: int
-
-    @property
-    def per_burst(self) -> int:
-        return self.subscribers * self.burst
-
-    @property
-    def told(self) -> str:
-        subscribers = "1 subscriber" if self.subscribers == 1 else f"{self.subscribers:,} subscribers"
-        events = "1 event" if self.burst == 1 else f"bursts of {self.burst} events"
-        return f"Kafka → node → WebSocket, {subscribers} of one channel, {events}"
-
 
 CASES = (
     *(Case(1, burst, bursts) for burst, bursts in ((1, 400), (8, 300), (32, 150))),
@@ -73,15 +46,15 @@ async def measure(site: Site) -> list[Row]:
                 async with AsyncExitStack() as stack:
                     served = await stack.enter_async_context(node(site, ground, **settings))
                     viewers = await stack.enter_async_context(
-                        sink(site, served.port, subscribers, served.token, CHANNEL)
+                        sink(site, port=served.port, sockets=subscribers, token=served.token, channel=CHANNEL)
                     )
-                    bare = await stack.enter_async_context(bare_writer(site, subscribers, CHANNEL))
+                    bare = await stack.enter_async_context(bare_writer(site, subscribers))
                     same = [case for case in cases if case.subscribers == subscribers]
                     rows += [await _compare(site, case, log, served, viewers, bare, how) for case in same]
         case = site.sized(Case(1000, 1, 150), Case(100, 1, 20))
         async with (
             node(site, ground) as served,
-            sink(site, served.port, case.subscribers, served.token, CHANNEL) as viewers,
+            sink(site, port=served.port, sockets=case.subscribers, token=served.token, channel=CHANNEL) as viewers,
         ):
             rows.append(await _beside_a_slow_one(site, case, log, served, viewers))
     return rows
@@ -91,26 +64,20 @@ async def _compare(
     site: Site, case: Case, log: KafkaLog, served: NodeProcess, viewers: Sink, bare: BareWriter, how: str
 ) -> Row:
     async def bare_sends() -> float:
-        records = [encode(make_event(PROJECT, TASK)) for _ in range(case.burst)]
-        frames = _frames(records, [Place(0, 100_000 + number) for number in range(case.burst)])
-        used = sum([await bare.write(frames) for _ in range(case.bursts)])
+        ready = frames(make_burst(case), [Place(0, 100_000 + number) for number in range(case.burst)])
+        used = sum([await bare.write(ready) for _ in range(case.bursts)])
         return case.bursts * case.per_burst / used
 
     measures: tuple[Callable[[], Awaitable[float]], ...] = (lambda: _through(case, log, served, viewers), bare_sends)
     ours, limit = await in_turn(site.pairs, *measures)
-    row = Row("fanout", f"{case.told}{how}", "deliveries/CPU-s", bare.what, paired(ours, limit))
+    row = Row("fanout", f"{PATH}, {case.told}{how}", "deliveries/CPU-s", bare.what, paired(ours, limit))
     site.tell(f"{row.measured}: {row.figure:,.0f} of {row.limit_figure:,.0f}, {row.ratio:.2f}")
     return row
 
 
 async def _through(case: Case, log: KafkaLog, served: NodeProcess, viewers: Sink) -> float:
     """Deliveries for each CPU second of the node."""
-    before = served.cpu_seconds()
-    for _ in range(case.bursts):
-        records = [encode(make_event(PROJECT, TASK)) for _ in range(case.burst)]
-        places = await log.append(records)
-        await viewers.expect(len(_frames(records, places)))
-    return case.bursts * case.per_burst / (served.cpu_seconds() - before)
+    return (await deliver(case, through(log), [viewers], served.cpu_seconds)).per_cpu_second
 
 
 async def _beside_a_slow_one(site: Site, case: Case, log: KafkaLog, served: NodeProcess, viewers: Sink) -> Row:
@@ -121,7 +88,7 @@ async def _beside_a_slow_one(site: Site, case: Case, log: KafkaLog, served: Node
     beside_it, alone = await in_turn(site.pairs, beside, lambda: _through(case, log, served, viewers))
     return Row(
         "fanout",
-        f"{case.told}, beside one more that reads next to nothing",
+        f"{PATH}, {case.told}, beside one more that reads next to nothing",
         "deliveries/CPU-s",
         "the same without that one",
         paired(beside_it, alone),
@@ -152,10 +119,3 @@ async def _slow_subscriber(served: NodeProcess) -> AsyncIterator[None]:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         slow.close()
-
-
-def _frames(records: Sequence[NewRecord], places: Sequence[Place]) -> bytes:
-    return b"".join(
-        event_frame(Record(place.partition, place.offset, 0, "", "", (CHANNEL,), None, record.value))
-        for record, place in zip(records, places, strict=True)
-    )

@@ -1,9 +1,10 @@
 """A node with many clients to whom nothing happens: memory of each, CPU of all, and how long anybody waits.
 
 Each is a user of its own with three subscriptions, and answers the heartbeats, as clients do. Then others come and go,
-so many that the node may look through everything for garbage, and a client asks `ping` all the time: the longest that
-it waits for an answer is what that, and all else, costs whoever is there. Nothing here has a limit of the same run: the
-figures stand beside what is wanted of them.
+so many that the node would look through everything for garbage if they left any, and a client asks `ping` all the time:
+the longest that it waits for an answer is what that, and all else, costs whoever is there. The node itself tells the
+longest time that looking for garbage has stopped it. Nothing here has a limit of the same run: the figures stand beside
+what is wanted of them.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import Final
+
+import httpx
 
 from benchmarks.clients import Clients, arriving, bearer, head, until_quiet
 from benchmarks.measured import Pair, Row
@@ -25,8 +28,9 @@ from service.embedded.free_ports import HOST
 
 _OF_A_PROJECT: Final = 100
 _PASSING: Final = 5_200
-"""More conversations than those behind which a node looks through everything."""
-_LOOKED: Final = re.compile(rb"looked through everything in (\d+) ms")
+"""More conversations than those of which a node looks for what they left, however long that takes."""
+_LOOKED: Final = re.compile(rb"looked through \d+ objects in (\d+) ms")
+_LONGEST: Final = re.compile(r"^lastseen_gc_longest_pause_seconds (\S+)$", re.MULTILINE)
 _GOING_SECONDS: Final = 1.0
 _PINGING_SECONDS: Final = 20.0
 """The node considers that every five."""
@@ -69,12 +73,15 @@ async def measure(site: Site) -> list[Row]:
         passing = await stack.enter_async_context(arriving(site))
         coming = site.sized(_PASSING, 20)
         looks, waited = await _come_and_go(site, served, clients, passing, coming)
+        paused = await _longest_pause_ms(served)
         told = ", ".join(f"{look} ms" for look in looks) or "none"
-        site.tell(f"idle: looks through everything for garbage: {told}")
+        site.tell(f"idle: looks through everything for garbage: {told}; the longest pause {paused:.1f} ms")
         asked = (
             f"the same, the longest answer to a ping in {_PINGING_SECONDS:.0f} s behind {coming:,} who came and went"
         )
         rows.append(_row(asked, "ms", waited, _WANTED_MS))
+        paused_for = "the same, the longest time that looking for garbage has stopped the node, from its start on"
+        rows.append(_row(paused_for, "ms", paused, _WANTED_MS))
     return rows
 
 
@@ -119,6 +126,14 @@ async def _come_and_go(
         file.seek(at)
         looks = [int(ms) for ms in _LOOKED.findall(file.read())]
     return looks, pings.longest * 1000
+
+
+async def _longest_pause_ms(served: NodeProcess) -> float:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        shown = (await http.get(f"http://{HOST}:{served.port}/metrics")).text
+    found = _LONGEST.search(shown)
+    assert found is not None, "every node tells it"
+    return float(found[1]) * 1000
 
 
 class _Pings:

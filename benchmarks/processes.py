@@ -1,6 +1,7 @@
 """The processes that are measured, started and ended by the benchmark."""
 
 import asyncio
+import ctypes
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from service.tied import tie_to_parent
 
 SECRET = "a secret of the benchmarks, 32 bytes and more"
 READY_SECONDS = 30.0
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 VIEWED = "viewed"
 """The task that a viewer watches."""
 
@@ -28,10 +30,20 @@ async def running(
     site: Site, module: str, *arguments: str, environment: Mapping[str, str] | None = None, piped: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m MODULE ARGUMENTS`, ended at the end; with `piped`, stdin and stdout are ours. It logs to a file."""
+    command = (sys.executable, "-m", module, *arguments)
+    async with program(site, module, *command, environment=environment, piped=piped) as process:
+        yield process
+
+
+@asynccontextmanager
+async def program(
+    site: Site, name: str, *command: str, environment: Mapping[str, str] | None = None, piped: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The same of any command, which logs to the file of that name."""
     ours = asyncio.subprocess.PIPE if piped else None
-    with (site.folder / f"{module}.log").open("ab") as log:
+    with (site.folder / f"{name}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
+            *command,
             env=environment,
             stdin=ours or asyncio.subprocess.DEVNULL,
             stdout=ours or log,
@@ -74,7 +86,12 @@ class NodeProcess:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used so far, user and system; in steps of the kernel's tick (10 ms on Linux)."""
+    """What a process has used so far, user and system; but on Linux, in steps of the kernel's tick."""
+    if _libc is not None:
+        clock = ctypes.c_int()
+        if _libc.clock_getcpuclockid(pid, ctypes.byref(clock)) != 0:
+            raise ProcessLookupError(f"there is no process {pid}")
+        return time.clock_gettime(clock.value)
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 

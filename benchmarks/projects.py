@@ -53,8 +53,11 @@ async def append_all(log: KafkaLog, records: Sequence[NewRecord]) -> Sequence[Pl
     return [place for at in range(0, len(records), _BATCH) for place in await log.append(records[at : at + _BATCH])]
 
 
-async def until_read(log: KafkaLog, served: NodeProcess) -> dict[int, int]:
-    """Wait until the node has read all that Kafka holds now; per partition the last offset of that."""
+async def until_read(log: KafkaLog, served: NodeProcess, every: float = 0.01) -> dict[int, int]:
+    """Wait until the node has read all that Kafka holds now; per partition the last offset of that.
+
+    It is asked `every` so many seconds, which takes a little of its CPU.
+    """
     ends = {partition: held.next for partition, held in (await log.bounds()).items()}
     async with httpx.AsyncClient(trust_env=False) as http:
 
@@ -63,5 +66,5 @@ async def until_read(log: KafkaLog, served: NodeProcess) -> dict[int, int]:
             read = {int(partition): float(offset) for partition, offset in _NEXT.findall(shown)}
             return all(read[partition] >= end for partition, end in ends.items())
 
-        await until(has_read, _SECONDS)
+        await until(has_read, _SECONDS, every)
     return {partition: end - 1 for partition, end in ends.items()}

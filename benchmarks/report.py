@@ -11,7 +11,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measured import Row
+from benchmarks.measured import Pair, Row
 
 
 def machine() -> dict[str, object]:
@@ -42,8 +42,8 @@ def show(rows: Sequence[Row], on: dict[str, object]) -> None:
             row.benchmark if row.benchmark != last else "",
             row.measured,
             row.limit,
-            f"{_number(row.figure)} {row.unit}",
-            _number(row.limit_figure),
+            f"{number(row.figure)} {row.unit}",
+            number(row.limit_figure),
             f"{row.ratio:.2f}",
             f"{low:.2f}-{high:.2f}",
             str(len(row.pairs)),
@@ -57,5 +57,16 @@ def write(path: Path, rows: Sequence[Row], on: dict[str, object]) -> None:
     path.write_text(json.dumps({"machine": on, "rows": [row.as_json() for row in rows]}, indent=2) + "\n")
 
 
-def _number(value: float) -> str:
+def read(path: Path) -> tuple[list[Row], dict[str, object]]:
+    """What `write` wrote. Raises OSError, ValueError, KeyError or TypeError where it is another file."""
+    written = json.loads(path.read_text())
+    rows = [
+        Row(row["benchmark"], row["measured"], row["unit"], row["limit"], [Pair(*pair) for pair in row["pairs"]])
+        for row in written["rows"]
+    ]
+    return rows, written["machine"]
+
+
+def number(value: float) -> str:
+    """A figure as it is shown."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -1,9 +1,11 @@
 """A process that takes what many sockets get and only counts the bytes of each: `python -m benchmarks.sink`.
 
-stdin: first one JSON object `{"host", "port", "sockets", "token", "channel", "counter"}` (with a null token: plain
-sockets); then, a line each, the number of bytes that every socket is to have got in all. stdout: `ready`, then for each
-number, once all have so many, the least and the most that one has got. `counter` is the program that counts
-(`counter.c`), which this process becomes; where that is null, it is done in Python.
+stdin: first one JSON object, `{"host", "port", "sockets", "counter"}` and how each socket connects: with `token` and
+`channel` as a subscriber of a node; with `target` by a WebSocket's hand-shake there, after which it says `says`, unless
+that is null, and hears what comes up to a message that begins with `hears`; with neither it is a plain socket. Then, a
+line each, the number of bytes that every socket is to have got in all. stdout: `ready`, then for each number, once all
+have so many, the least and the most that one has got. `counter` is the program that counts (`counter.c`), which this
+process becomes; where that is null, it is done in Python.
 """
 
 import json
@@ -11,8 +13,10 @@ import os
 import selectors
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from benchmarks.sockets import connect, subscribe
+from benchmarks.sockets import connect, receive_text, send_text, subscribe, upgraded
 
 _BUFFER = 1 << 20
 _QUIET_SECONDS = 2.0
@@ -22,17 +26,13 @@ _QUIET_SECONDS = 2.0
 def main() -> None:
     """Connect, count and answer until stdin ends."""
     order = json.loads(sys.stdin.buffer.readline())
-    address = order["host"], order["port"]
     counted = selectors.DefaultSelector()
     for _ in range(order["sockets"]):
-        if order["token"] is None:
-            connection = socket.create_connection(address)
-        else:
-            connection = connect(*address, order["token"])
-            subscribe(connection, order["channel"])
+        connection = _connected(order)
         connection.setblocking(False)
         counted.register(connection, selectors.EVENT_READ, connection)
-    _pass_over(counted)
+    if "token" in order:
+        _pass_over(counted)
     print("ready", flush=True)
     if order["counter"] is None:
         _count(counted)
@@ -41,6 +41,22 @@ def main() -> None:
         for fd in fds:
             os.set_inheritable(fd, True)
         os.execv(order["counter"], [order["counter"], *map(str, fds)])
+
+
+def _connected(order: Mapping[str, Any]) -> socket.socket:
+    address = order["host"], order["port"]
+    if "token" in order:
+        connection = connect(*address, order["token"])
+        subscribe(connection, order["channel"])
+    elif "target" in order:
+        connection = upgraded(*address, order["target"])
+        if order["says"] is not None:
+            send_text(connection, order["says"])
+        while not receive_text(connection).startswith(order["hears"].encode()):
+            pass
+    else:
+        connection = socket.create_connection(address)
+    return connection
 
 
 def _pass_over(sockets: selectors.BaseSelector) -> None:

@@ -18,6 +18,19 @@ def connect(host: str, port: int, token: str, *, receive_buffer: int | None = No
 
     `receive_buffer`: what the kernel is to hold of what comes, where that is not left to it.
     """
+    authorization = f"Authorization: Bearer {token}\r\n"
+    connection = upgraded(host, port, "/ws", more=authorization, receive_buffer=receive_buffer)
+    await_message(connection, "connection_established")
+    # Behind what came while away, of which there is nothing.
+    await_message(connection, "ping")
+    return connection
+
+
+def upgraded(host: str, port: int, target: str, *, more: str = "", receive_buffer: int | None = None) -> socket.socket:
+    """A blocking socket behind the hand-shake of a WebSocket, with `more` lines in its head; what follows is not read.
+
+    Raises OSError, or RuntimeError where the server does not accept it.
+    """
     connection = socket.socket()
     connection.settimeout(TIMEOUT_SECONDS)
     if receive_buffer is not None:
@@ -26,8 +39,8 @@ def connect(host: str, port: int, token: str, *, receive_buffer: int | None = No
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(
-        f"GET /ws HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{more}\r\n".encode()
     )
     head = b""
     while not head.endswith(b"\r\n\r\n"):
@@ -35,10 +48,7 @@ def connect(host: str, port: int, token: str, *, receive_buffer: int | None = No
         end = peeked.find(b"\r\n\r\n")
         head += _exactly(connection, len(peeked) if end < 0 else end + 4)
     if not head.startswith(b"HTTP/1.1 101"):
-        raise RuntimeError(f"the node did not accept the connection: {head[:300]!r}")
-    await_message(connection, "connection_established")
-    # Behind what came while away, of which there is nothing.
-    await_message(connection, "ping")
+        raise RuntimeError(f"the server did not accept the connection: {head[:300]!r}")
     return connection
 
 
@@ -49,8 +59,13 @@ def subscribe(connection: socket.socket, channel: str, *, from_start: bool = Fal
 
 
 def send(connection: socket.socket, message: Mapping[str, object]) -> None:
-    """Send one message of less than 64 KiB, masked as a client's frames are."""
-    payload = json.dumps(message).encode()
+    """Send one message of less than 64 KiB."""
+    send_text(connection, json.dumps(message))
+
+
+def send_text(connection: socket.socket, text: str) -> None:
+    """Send a text of less than 64 KiB, masked as a client's frames are."""
+    payload = text.encode()
     mask = os.urandom(4)
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else bytes((0x80 | 126,)) + size.to_bytes(2, "big")
@@ -66,13 +81,18 @@ def await_message(connection: socket.socket, type_: str) -> None:
 
 
 def _message(connection: socket.socket) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(receive_text(connection))
+    return message
+
+
+def receive_text(connection: socket.socket) -> bytes:
+    """The next message, of one frame, byte for byte. Raises ConnectionError."""
     size = _exactly(connection, 2)[1]
     if size == 126:
         size = int.from_bytes(_exactly(connection, 2))
     elif size == 127:
         size = int.from_bytes(_exactly(connection, 8))
-    message: dict[str, Any] = json.loads(_exactly(connection, size))
-    return message
+    return _exactly(connection, size)
 
 
 def receive_until(connection: socket.socket, word: bytes) -> list[bytes]:
@@ -110,5 +130,5 @@ def count_until(connection: socket.socket, counted: bytes, word: bytes) -> int:
 def _exactly(connection: socket.socket, size: int) -> bytes:
     received = connection.recv(size, socket.MSG_WAITALL) if size else b""
     if len(received) < size:
-        raise ConnectionError("the node closed the connection")
+        raise ConnectionError("the server closed the connection")
     return received
