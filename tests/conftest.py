@@ -1,6 +1,7 @@
 """Real servers for the tests: one Kafka broker and one Postgres, started by the suite, once a session."""
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -10,13 +11,16 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from xdist.remote import Producer
 
 from service.embedded.data_dir import open_data_dir
 from service.embedded.stack import Stack, running
 from tests.driven import driven
 from tests.javascript.node import built, console, package
+from tests.scheduling import Scheduling
 from tests.waiting import until
 
 __all__ = [
@@ -27,6 +31,26 @@ __all__ = [
 ]  # fixtures, for whoever drives a whole instance, or the JavaScript client
 
 PARTITIONS = 4
+BYTECODE = Path(__file__).parents[1] / ".dev" / "bytecode"
+
+
+def pytest_configure() -> None:
+    """Keep bytecode in a folder of its own where none is wanted beside the sources, as in many containers.
+
+    Without any, each of the hundreds of processes compiles all that it imports, which takes it another second. What is
+    set here holds for the workers and for all that they start. And no example of Hypothesis is timed.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE))
+        sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
+    # How long an example takes says how busy the machine is.
+    hypothesis.settings.register_profile("suite", hypothesis.settings.default, deadline=None)
+    hypothesis.settings.load_profile("suite")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """How the workers share the tests, unless another way is asked for."""
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class Told:

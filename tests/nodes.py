@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 import uuid
@@ -29,6 +28,7 @@ from websockets.typing import Subprotocol
 from service.adapters.tokens import issue
 from service.embedded.free_ports import choose
 from service.main import prepare
+from tests.module_process import ModuleProcess, start_module
 from tests.service_process import SECRET, ServiceProcess
 
 Message = dict[str, Any]
@@ -87,19 +87,17 @@ class Ground:
                 await node.stop()
                 print(node.said)
 
-    def log_writer(self) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    def log_writer(self) -> AbstractAsyncContextManager[ModuleProcess]:
         """A running log writer."""
         return self._consumer("log_writer")
 
-    def projections(self) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    def projections(self) -> AbstractAsyncContextManager[ModuleProcess]:
         """A running projection of rights."""
         return self._consumer("projections")
 
     @asynccontextmanager
-    async def _consumer(self, module: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", f"consumers.{module}"), env={**os.environ, **self.environment}
-        )
+    async def _consumer(self, module: str) -> AsyncIterator[ModuleProcess]:
+        process = await start_module(f"consumers.{module}", environment={**os.environ, **self.environment})
         try:
             yield process
         finally:

@@ -1,7 +1,7 @@
 """A program with a lot of output, and what that output is.
 
-`python -m tests.output_program SEED LINES [SECONDS]` writes it: text in many scripts, control sequences, NUL bytes,
-bytes that are no UTF-8, characters cut in two by a flush; lines of both streams, one after the other.
+`python -m tests.output_program SEED LINES [SECONDS [FILE]]` writes it: text in many scripts, control sequences, NUL
+bytes, bytes that are no UTF-8, characters cut in two by a flush; lines of both streams, one after the other.
 """
 
 import os
@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 STDOUT, STDERR = 1, 2
 _WORDS = ["plain", "Grüße", "日本語のテキスト", "🎉🚀", "\x1b[32mgreen\x1b[0m", "\\u0000", '"quoted"', "\t\r", "ﷺ"]
@@ -49,10 +50,13 @@ def expected(seed: int, lines: int) -> dict[str, bytes]:
     return {"stdout": bytes(streams[STDOUT]), "stderr": bytes(streams[STDERR])}
 
 
-def main(seed: int, lines: int, seconds: float = 0.0) -> None:
-    """Write it all, within at least `seconds`."""
+def main(seed: int, lines: int, seconds: float = 0.0, goes_on: Path | None = None) -> None:
+    """Write it all, within at least `seconds`; no more than half of it before `goes_on` is there."""
     began, written = time.monotonic(), 0
     for fd, data in blocks(seed, lines):
+        if goes_on is not None and written + data.count(b"\n") > lines // 2:
+            began += _waited_for(goes_on)
+            goes_on = None
         written += data.count(b"\n")
         at = 0
         while at < len(data):
@@ -60,5 +64,14 @@ def main(seed: int, lines: int, seconds: float = 0.0) -> None:
         time.sleep(max(0.0, began + seconds * written / lines - time.monotonic()))
 
 
+def _waited_for(file: Path) -> float:
+    """How long it took until it was there, in seconds."""
+    began = time.monotonic()
+    while not file.exists():
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))
+    _, seed, lines, *more = sys.argv
+    main(int(seed), int(lines), float(more[0]) if more else 0.0, Path(more[1]) if len(more) > 1 else None)

@@ -17,7 +17,7 @@ class Raw:
     partition: int
     offset: int
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = field(default=())
+    headers: Sequence[tuple[str, bytes | None]] = field(default=())
     key: bytes | None = None
     timestamp: int = APPENDED_AT
 

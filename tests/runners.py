@@ -1,9 +1,7 @@
 """Runners as processes of their own, commanded through Kafka, and what the log says of their tasks."""
 
-import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from service.adapters.kafka.commands import KafkaCommands
 from service.adapters.kafka.log import KafkaLog, open_log
 from service.domain.duplicates import LookBack
 from service.domain.records import read_record
+from tests.module_process import ModuleProcess, start_module
 from tests.nodes import Ground, Message
 from tests.waiting import until
 
@@ -35,13 +34,13 @@ class RunnerProcess:
     environment: dict[str, str]
     log: Path
     module: str
-    process: asyncio.subprocess.Process | None = None
+    process: ModuleProcess | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it reads commands."""
         with self.log.open("ab") as out:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self.module), env=self.environment, stdout=out, stderr=out
+            self.process = await start_module(
+                self.module, environment=self.environment, stdout=out.fileno(), stderr=out.fileno()
             )
         await until(lambda: "reading commands" in self.said, timeout=60, what="the runner reading")
 

@@ -13,6 +13,7 @@ import httpx
 
 from service.embedded.free_ports import HOST, is_free
 from service.embedded.instance import Instance
+from tests.module_process import ModuleProcess, start_module
 from tests.waiting import until
 
 SECRET = "a secret of the tests, at least 32 bytes"
@@ -25,7 +26,7 @@ class ServiceProcess:
     data_dir: Path
     port: int
     environment: dict[str, str]
-    process: asyncio.subprocess.Process | None = None
+    process: ModuleProcess | None = None
 
     @property
     def url(self) -> str:
@@ -34,11 +35,11 @@ class ServiceProcess:
     async def start(self, timeout: float = 90) -> None:
         """Start it and wait, at most so many seconds, until it is ready."""
         with (self.data_dir / "node.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service.main", "--host", HOST, "--port", str(self.port)),
-                env={**os.environ, **self.environment},
-                stdout=log,
-                stderr=log,
+            self.process = await start_module(
+                *("service.main", "--host", HOST, "--port", str(self.port)),
+                environment={**os.environ, **self.environment},
+                stdout=log.fileno(),
+                stderr=log.fileno(),
             )
         async with httpx.AsyncClient(trust_env=False) as http:
 

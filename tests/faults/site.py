@@ -19,6 +19,8 @@ from lastseen.record import NewRecord, encode
 
 from service.adapters.kafka.log import KafkaLog, open_log
 from tests.checker import Checker
+from tests.freezing import freeze, thaw
+from tests.module_process import ModuleProcess
 from tests.nodes import Ground, NodeProcess
 from tests.waiting import until
 
@@ -59,7 +61,7 @@ class Site:
     random: Random
     log: KafkaLog
     checker: Checker
-    log_writer: asyncio.subprocess.Process
+    log_writer: ModuleProcess
     sql: asyncpg.Connection
     events_per_second: float
     users: list[str] = field(default_factory=list)
@@ -149,8 +151,8 @@ class Site:
         """Freeze it now and then, for longer than the window reaches back, until cancelled."""
         while True:
             await asyncio.sleep(self.random.uniform(1, 4))
-            self.log_writer.send_signal(signal.SIGSTOP)
             try:
+                freeze(self.log_writer.pid)
                 # What it has sent off may still be committed.
                 await asyncio.sleep(0.1)
                 self._frozen = await self._look_at_written()
@@ -159,7 +161,7 @@ class Site:
                 await asyncio.sleep(self.random.uniform(1, 5))
             finally:
                 self._frozen_since = None
-                self.log_writer.send_signal(signal.SIGCONT)
+                thaw(self.log_writer.pid)
 
     async def restart_nodes(self, every: float) -> None:
         """End a node and start it again, every so many seconds, until it is over. The others serve meanwhile."""

@@ -5,8 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from service.embedded.data_dir import open_data_dir
 from service.embedded.stack import Stack, running
 from service.ports import History, Place
 from tests.events import records_of, task_events
+from tests.freezing import frozen
 from tests.ledger import check_ledger
 from tests.waiting import until
 
@@ -48,19 +48,6 @@ async def stack(open_folder: Path) -> AsyncIterator[Stack]:
             async with open_pool(stack.database_url) as pool:
                 await Epochs(pool).ensure(info.id, info.partitions)
             yield stack
-
-
-@dataclass
-class Frozen:
-    """A server that holds its connections and answers nothing, as long as the block lasts."""
-
-    pid: int
-
-    def __enter__(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def __exit__(self, *_: object) -> None:
-        os.kill(self.pid, signal.SIGCONT)
 
 
 async def append_until_done(log: KafkaLog, records: list[NewRecord]) -> list[Place]:
@@ -92,7 +79,7 @@ async def test_a_frozen_kafka_is_unavailable_in_time_and_goes_on(stack: Stack) -
         partition = next(partition for partition, held in bounds.items() if held.next > 0)
         async with log.tail(ends) as tail:
             retried = records_of(task_events(30))
-            with Frozen(stack.supervisor.pids["kafka-1"]):
+            with frozen(stack.supervisor.pids["kafka-1"]):
                 async with asyncio.timeout(20):
                     for call in (lambda: log.append(retried), log.bounds, tail.read):
                         with pytest.raises(LogUnavailable):
@@ -111,20 +98,14 @@ async def test_a_frozen_kafka_is_unavailable_in_time_and_goes_on(stack: Stack) -
 
 
 async def test_a_log_closes_though_kafka_is_frozen(stack: Stack) -> None:
-    async with open_log(stack.kafka, TOPIC, timeout=TIMEOUT) as log:
-        await log.append(records_of(task_events(5)))
-        os.kill(stack.supervisor.pids["kafka-1"], signal.SIGSTOP)
-        try:
+    with ExitStack() as until_closed:
+        async with open_log(stack.kafka, TOPIC, timeout=TIMEOUT) as log:
+            await log.append(records_of(task_events(5)))
+            until_closed.enter_context(frozen(stack.supervisor.pids["kafka-1"]))
             with pytest.raises(LogUnavailable):
                 await log.append(records_of(task_events(5)))
             started = asyncio.get_running_loop().time()
-        except BaseException:
-            os.kill(stack.supervisor.pids["kafka-1"], signal.SIGCONT)
-            raise
-    try:
         assert asyncio.get_running_loop().time() - started < 10
-    finally:
-        os.kill(stack.supervisor.pids["kafka-1"], signal.SIGCONT)
 
 
 async def test_a_postgres_that_is_killed_is_unavailable_and_comes_back(stack: Stack) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from service.adapters.kafka.log import KafkaLog, open_log
 from service.adapters.postgres.epochs import Epochs
 from service.adapters.postgres.pool import open_pool
 from service.ports import Epoch
+from tests.module_process import ModuleProcess, start_module
 from tests.waiting import until
 
 
@@ -28,23 +28,23 @@ class Consumers:
     environment: dict[str, str]
     logs: Path
     module: str
-    running: list[asyncio.subprocess.Process] = field(default_factory=list)
+    running: list[ModuleProcess] = field(default_factory=list)
     started: int = 0
 
-    async def start(self, **environment: str) -> asyncio.subprocess.Process:
+    async def start(self, **environment: str) -> ModuleProcess:
         """A new one, on its way."""
         self.started += 1
         with (self.logs / f"{self.module}-{self.started}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"consumers.{self.module}"),
-                env=self.environment | environment,
-                stdout=log,
-                stderr=log,
+            process = await start_module(
+                f"consumers.{self.module}",
+                environment=self.environment | environment,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
             )
         self.running.append(process)
         return process
 
-    async def stop(self, process: asyncio.subprocess.Process, how: signal.Signals = signal.SIGTERM) -> int:
+    async def stop(self, process: ModuleProcess, how: signal.Signals = signal.SIGTERM) -> int:
         """Send `how`, and return the exit status."""
         self.running.remove(process)
         if process.returncode is None:

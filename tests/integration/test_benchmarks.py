@@ -3,21 +3,28 @@
 import asyncio
 import json
 import sys
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 FIELDS = {"benchmark", "measured", "unit", "limit", "pairs", "figure", "limit_figure", "ratio", "spread"}
 
 
-async def test_a_ratio_comes_out(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    status, out, err = await _benchmarks("append", "--quick", "--pairs", "2", "--json", str(file))
+async def test_ratios_come_out(tmp_path: Path) -> None:
+    # Peers and nodes check every subscriber's bytes: there is no figure else.
+    status, out, err = await _benchmarks("append", "peers", "nodes", "--quick", "--pairs", "2", "--json", str(tmp_path))
     assert status == 0, err
-    written = json.loads(file.read_text())
-    assert written["machine"]["cores"] >= 1
-    assert len(written["rows"]) == 2
-    for row in written["rows"]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name in ("append", "peers", "nodes"):
+        written = json.loads((tmp_path / f"{name}.json").read_text())
+        assert written["machine"]["cores"] >= 1
+        rows[name] = written["rows"]
+        assert {row["benchmark"] for row in rows[name]} == {name}
+    assert len(rows["append"]) == 2
+    assert [row["limit"].partition(" ")[0] for row in rows["peers"]] == ["Starlette", "python-socketio", "ws"] * 2, err
+    assert [row["unit"] for row in rows["nodes"][:2]] == ["deliveries/CPU-s", "deliveries/s"]
+    for row in chain.from_iterable(rows.values()):
         assert set(row) == FIELDS
-        assert row["benchmark"] == "append"
         ratios = sorted(ours / limit for ours, limit in row["pairs"])
         assert len(ratios) == 2
         assert ratios[0] > 0

@@ -26,6 +26,7 @@ from service.adapters.kafka.log import KafkaLog, open_log
 from service.domain.records import RawRecord, read_record
 from service.embedded.free_ports import HOST, choose
 from service.embedded.stack import Stack
+from tests.freezing import frozen
 from tests.nodes import ADMIN, Ground, NodeProcess, new_ground
 from tests.waiting import until
 
@@ -356,12 +357,8 @@ async def test_a_frozen_kafka_is_an_error_in_time_and_then_passes(servers: Stack
         ]
         await emits[0]()
         await emits[2]()
-        pid = servers.supervisor.pids["kafka-1"]
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with frozen(servers.supervisor.pids["kafka-1"]):
             ids = await asyncio.gather(*(fails_in_time(emit, timeout) for emit in emits))
-        finally:
-            os.kill(pid, signal.SIGCONT)
         places = [await emit_again(emit, id_) for emit, id_ in zip(emits, ids, strict=True)]
     assert [place.id for place in places] == ids
     assert len({place.partition for place in places}) == 1

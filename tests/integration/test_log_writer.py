@@ -10,6 +10,7 @@ from lastseen.record import NewRecord
 
 from service.adapters.kafka.log import KafkaLog
 from tests.events import records_of, task_events
+from tests.freezing import freeze, thaw
 from tests.integration.conftest import LogWriters, delete_records, until_written
 from tests.ledger import check_ledger
 from tests.raw import task_event
@@ -225,10 +226,10 @@ async def test_retention_that_overtakes_a_frozen_writer_is_a_hole_too(
     writer = await log_writers.start()
     await log.append(records_of(task_events(100)))
     await until_written(log, sql)
-    writer.send_signal(signal.SIGSTOP)
+    freeze(writer.pid)
     await log.append(records_of(task_events(4_000)))
     await delete_records(kafka, topic, {p: bounds.next for p, bounds in (await log.bounds()).items()})
-    writer.send_signal(signal.SIGCONT)
+    thaw(writer.pid)
     await log.append(records_of(task_events(100)))
     await until_written(log, sql)
     ledger = await check_ledger(kafka, topic, database)

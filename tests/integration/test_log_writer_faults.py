@@ -21,6 +21,7 @@ from service.adapters.postgres.log_store import LogStore
 from service.adapters.postgres.pool import Connection, open_pool
 from service.ports import Epoch, Place
 from tests.events import records_of, task_events
+from tests.freezing import freeze, thaw
 from tests.integration.conftest import LogWriters, until_written
 from tests.ledger import check_ledger
 from tests.waiting import until
@@ -94,10 +95,10 @@ async def test_a_writer_that_was_frozen_while_another_took_over_writes_nothing_t
     async with appending(log) as producer:
         frozen = await log_writers.start()
         await reached(sql, 500)
-        frozen.send_signal(signal.SIGSTOP)
+        freeze(frozen.pid)
         await log_writers.start()
         await reached(sql, 1_500)
-        frozen.send_signal(signal.SIGCONT)
+        thaw(frozen.pid)
         await reached(sql, 1_000)
     await until_written(log, sql)
     ledger = await check_ledger(kafka, topic, database, acknowledged=producer.places)
@@ -175,14 +176,16 @@ async def test_two_writers_that_no_group_keeps_apart(
     await log.append(records_of(task_events(5_000, random=Random(3))))
     async with asyncio.TaskGroup() as group:
         rivals = [group.create_task(rival(name, kafka, topic, database, epoch)) for name in ("a", "b")]
-        for _ in range(20):
-            await log.append(records_of(task_events(200)))
+        appended = 5_000
+        async with asyncio.timeout(60):
+            while appended < 9_000 or "another log writer has moved" not in caplog.text:
+                await log.append(records_of(task_events(200)))
+                appended += 200
         await until_written(log, sql)
         for task in rivals:
             task.cancel()
     ledger = await check_ledger(kafka, topic, database)
-    assert ledger.rows == ledger.records == 9_000
-    assert "another log writer has moved" in caplog.text
+    assert ledger.rows == ledger.records == appended
 
 
 async def rival(name: str, kafka: str, topic: str, database: str, epoch: Epoch) -> None:

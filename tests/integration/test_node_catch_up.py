@@ -1,7 +1,6 @@
 """Clients that come back to a real node, late, ahead or slow, out of window, Postgres and Kafka: each event once."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -9,6 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from tests.freezing import freeze, thaw
 from tests.nodes import Ground, Message, NodeProcess, WireClient, new_ground, numbers, output, started
 from tests.waiting import until
 
@@ -60,7 +60,7 @@ async def replayed(client: WireClient, channel: str, after: str) -> list[int]:
     before = len(client.events)
     result = await client.subscribe(channel, after=after)
     assert result["recovered"] is True
-    await client.hear("caught_up")
+    await client.hear("caught_up", channels=[channel])
     events = client.events[before:]
     assert all(event["replay"] == [channel] for event in events)
     return numbers(events)
@@ -119,6 +119,7 @@ async def test_what_kafka_dropped_and_nobody_copied_is_a_gap(ground: Ground) -> 
         kept = places[120]
         await drop_from_kafka(ground, kept["partition"], kept["offset"])
         async with node.client() as client:
+            await client.begin()
             for after in (f"{ground.epoch}:{kept['partition']}=3", f"{ground.epoch}:{kept['partition']}=-1"):
                 before = len(client.events)
                 result = await client.subscribe("task:t", after=after)
@@ -151,11 +152,11 @@ async def test_a_position_ahead_of_a_lagging_node(shared: Ground, node: NodeProc
     async with shared.node("lagging") as lagging, lagging.client() as client:
         await client.subscribe("task:ahead")
         assert lagging.process is not None
-        lagging.process.send_signal(signal.SIGSTOP)
+        freeze(lagging.process.pid)
         places = await fill(node, "ahead", 100)
         await client.send({"type": "subscribe", "channel": "task:ahead", "after": position(shared, places[-1])})
         await node.publish(output("ahead", 100, project_id="ahead"))
-        lagging.process.send_signal(signal.SIGCONT)
+        thaw(lagging.process.pid)
         result = await client.hear("subscription_result", channel="task:ahead", recovered=True)
         before = client.heard.index(result)
         await node.publish(output("ahead", 101, project_id="ahead"))
@@ -187,7 +188,7 @@ async def test_the_end_of_a_task_closes_its_channel(ground: Ground, node: NodePr
         for after in (position(ground, places[-1]), "earliest"):
             client.heard.clear()
             await client.subscribe("task:over", after=after)
-            assert (await client.hear("caught_up"))["closed"] is True
+            assert (await client.hear("caught_up", channels=["task:over"]))["closed"] is True
         assert [event["type"] for event in client.events] == ["task_started", "task_output", "task_completed"]
 
 
@@ -216,7 +217,7 @@ async def test_a_node_whose_postgres_is_away_serves_from_kafka_and_says_what_it_
 
                 before = len(client.events)
                 await until(back, timeout=10, what="Postgres being asked again")
-                await client.hear("caught_up")
+                await client.hear("caught_up", channels=["task:t"])
                 assert numbers(client.events[before:]) == [-1, *range(100)]
         finally:
             await admin.close()

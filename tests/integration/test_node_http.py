@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
 
@@ -11,6 +9,7 @@ import httpx
 import pytest
 
 from service.embedded.stack import Stack
+from tests.freezing import frozen
 from tests.nodes import ADMIN, PRODUCER, Ground, Message, NodeProcess, new_ground, output, started, token
 from tests.waiting import until
 
@@ -253,16 +252,12 @@ async def test_what_is_not_there_is_a_problem_too(node: NodeProcess) -> None:
 
 async def test_while_kafka_is_frozen_it_says_when_to_come_back(node: NodeProcess, servers: Stack) -> None:
     event = {**EVENT, "id": "while-frozen"}
-    pid = servers.supervisor.pids["kafka-1"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(servers.supervisor.pids["kafka-1"]):
         began = time.monotonic()
         response = await node.post(event, ADMIN)
         assert time.monotonic() - began < 8
         problem(response, 503, "unavailable")
         assert int(response.headers["retry-after"]) >= 1
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
     async def taken() -> Message | None:
         response = await node.post(event, ADMIN)
@@ -299,3 +294,8 @@ async def test_metrics_tell_what_the_node_does(node: NodeProcess) -> None:
     assert during["lastseen_window_bytes"] > 0
     assert "lastseen_buffered_bytes" in during
     assert "process_resident_memory_bytes" in during
+    counted = [during[f'lastseen_gc_pause_seconds_bucket{{le="{bound}"}}'] for bound in ("0.001", "0.1", "+Inf")]
+    assert counted == sorted(counted)
+    assert counted[-1] == during["lastseen_gc_pause_seconds_count"]
+    assert 0 <= during["lastseen_gc_longest_pause_seconds"] <= during["lastseen_gc_pause_seconds_sum"]
+    assert 'python_gc_objects_collected_total{generation="0"}' in during

@@ -1,10 +1,8 @@
 """One of the two servers stopped: what the other holds is served, publishers are told, live goes on or resumes."""
 
 import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -12,6 +10,7 @@ import httpx
 import pytest
 
 from service.embedded.stack import Stack
+from tests.freezing import frozen
 from tests.ledger import check_ledger
 from tests.nodes import ADMIN, Ground, Message, NodeProcess, new_ground, numbers, output, started
 from tests.waiting import until
@@ -24,17 +23,6 @@ COUNT = 300
 async def ground(kafka: str, postgres_url: str) -> AsyncIterator[Ground]:
     async with new_ground(kafka, postgres_url) as ground:
         yield ground
-
-
-@contextmanager
-def stopped(servers: Stack) -> Iterator[None]:
-    """Kafka answers nothing, as long as the block lasts."""
-    pid = servers.supervisor.pids["kafka-1"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def fill(node: NodeProcess) -> list[Message]:
@@ -83,7 +71,7 @@ async def test_what_postgres_holds_is_served_and_live_resumes(ground: Ground, se
         await until_copied(ground, places[-1])
         await viewer.subscribe(f"task:{TASK}")
         some = f"{ground.epoch}:{places[99]['partition']}={places[99]['offset']}"
-        with stopped(servers):
+        with frozen(servers.supervisor.pids["kafka-1"]):
             refused = await node.post(output(TASK, 1_000, project_id="p"), ADMIN)
             assert refused.status_code == 503, refused.text
             assert int(refused.headers["retry-after"]) >= 1
@@ -115,7 +103,7 @@ async def test_what_only_kafka_holds_is_waited_for_and_is_no_gap(ground: Ground,
         await fill(node)  # nobody copies it
         async with node.client() as client:
             await client.begin()
-            with stopped(servers):
+            with frozen(servers.supervisor.pids["kafka-1"]):
                 await client.send({"type": "subscribe", "channel": f"task:{TASK}", "after": f"{ground.epoch}:"})
                 error = await client.hear("error")
                 assert (error["code"], error["channel"]) == ("unavailable", f"task:{TASK}")

@@ -44,6 +44,17 @@ class Package:
         return done.stdout
 
 
+@contextmanager
+def beside(package: Package, name: str, text: str) -> Iterator[None]:
+    """A file of a test's own in a package, which others use after it and check every file of."""
+    file = package.folder / name
+    file.write_text(text)
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
 def copied(into: Path, name: str = "js") -> Package:
     """A package of `clients` in a new folder, the console with the client; nothing is written beside the sources."""
     folder = into / "clients" / name

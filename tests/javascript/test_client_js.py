@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.javascript.node import Package
+from tests.javascript.node import Package, beside
 
 
 def test_the_types_hold(package: Package) -> None:
@@ -61,7 +61,7 @@ def test_the_hooks_use_the_client_of_the_core(built: Package, script: str) -> No
 
 
 def test_whoever_installs_it_gets_its_types(built: Package) -> None:
-    (built.folder / "user.ts").write_text(
+    program = (
         "import { type TaskOutputEvent, WebSocketClient } from '@lastseen/client';\n"
         "import { events } from '@lastseen/client/events';\n"
         "import { HttpClient } from '@lastseen/client/http';\n"
@@ -81,4 +81,5 @@ def test_whoever_installs_it_gets_its_types(built: Package) -> None:
         "export const http = new HttpClient({ url: 'http://127.0.0.1:1', token: 't' });\n"
     )
     options = ("--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom")
-    built.run("tsc", "--ignoreConfig", *options, "user.ts")
+    with beside(built, "user.ts", program):
+        built.run("tsc", "--ignoreConfig", *options, "user.ts")

@@ -138,6 +138,13 @@ class Steps(RuleBasedStateMachine):
     def flush(self) -> None:
         self.fanout.flush()
 
+    @rule(numbers=st.sets(st.integers(0, SUBSCRIBERS - 1)), size=st.sampled_from([1, 5_000]))
+    def send_to(self, numbers: set[int], size: int) -> None:
+        frames = b"<%b>" % (b"x" * size)
+        for number in numbers:
+            self.peers[number].expected += frames
+        self.fanout.send_to([self.peers[number] for number in numbers], frames)
+
     @rule(number=st.integers(0, SUBSCRIBERS - 1))
     def answer(self, number: int) -> None:
         self.fanout.flush()

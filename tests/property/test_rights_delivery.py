@@ -212,6 +212,7 @@ class Follower(Visitor):
                 self._send(self.session.subscribe(channel))
 
     def unsubscribe(self, channel: str) -> None:
+        self._asked.discard(channel)  # whatever is said to what was asked before is said to nobody
         self._send(self.session.unsubscribe(channel))
 
     def wants(self) -> set[str]:

@@ -324,9 +324,19 @@ class Conversation(RuleBasedStateMachine):
     def rewind(self, channel: str, start: str) -> None:
         """A channel that the connection begins anyway is wanted from before, or all of it that is held."""
         starts = Position.parse(start).offsets.items()
-        if channel in self.begun and channel not in self.rewinding and all(o < self.server.next[p] for p, o in starts):
+        position = self.session.position(channel)
+        # From beyond where it is, what lies between would be left out.
+        if position and channel not in self.rewinding and all(position.has_seen(*place) for place in starts):
             self.rewinding.add(channel)
             self.server.subscribe(self.session.subscribe(channel, ("after", start)))
+
+    @rule(channel=st.sampled_from(AUTOMATIC[1:]))
+    def hand_over(self, channel: str) -> None:
+        """Who asked for a start leaves before it is answered; another goes on from where the channel is."""
+        if channel in self.rewinding:
+            self.rewinding.remove(channel)
+            self.session.leave(channel)
+            self.server.subscribe(self.session.subscribe(channel))
 
     @rule(channels=st.permutations(AUTOMATIC[1:]), partition=st.integers(0, PARTITIONS - 1))
     def miss_what_is_dropped(self, channels: list[str], partition: int) -> None:

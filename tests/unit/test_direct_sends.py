@@ -41,8 +41,9 @@ from service.ports import Epoch, SendAll
 from service.settings import Settings
 from service.web import direct_socket
 from service.web.admission import Caller
-from service.web.direct_socket import DirectSocket, Host
+from service.web.direct_socket import DirectSocket
 from service.web.door import Door
+from service.web.host import Host
 from tests.outside import from_nothing, outside_of
 from tests.raw import Raw, raw_of, task_event
 from tests.senders import WITH_EACH_LOOP
@@ -277,6 +278,30 @@ def test_whatever_the_socket_takes_frames_and_answers_come_whole_and_in_the_orde
             assert [(one["type"], one["offset"]) for one in heard if one["type"] in named][:-1] == written
             assert served.sends.cut, "some were cut by the socket"
             assert served.sends.whole > 10, "and it came back to being sent to at once"
+
+    run(new_loop, body)
+
+
+@on_each_loop
+@WITH_EACH_LOOP
+def test_heartbeats_go_the_same_way_in_the_order_of_the_frames(new_loop: NewLoop, send_all: SendAll) -> None:
+    async def body() -> None:
+        async with serving(send_all) as served:
+            viewer, other = await served.come(), await served.come()
+            await asyncio.sleep(0)
+            served.publish()  # from here on nothing waits in a transport
+            before = served.sends.whole
+            for _ in range(served.node.services.settings.heartbeat_seconds):
+                served.node.services.heartbeat.tick()
+            assert served.sends.whole == before + 2, "each is pinged once, at once"
+            served.publish()
+            for one in (viewer, other):
+                heard: list[str] = []
+                while heard.count("task_output") < 2:
+                    if not one.read(1 << 16):
+                        await asyncio.sleep(0)
+                    heard += [message["type"] for message in one.heard()]
+                assert heard[heard.index("task_output") :] == ["task_output", "ping", "task_output"]
 
     run(new_loop, body)
 

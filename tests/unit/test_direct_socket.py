@@ -26,8 +26,10 @@ from service.ports import Epoch
 from service.settings import Settings
 from service.web import direct_socket
 from service.web.admission import Caller
-from service.web.direct_socket import DirectSocket, Host, Read
+from service.web.client_frames import Read
+from service.web.direct_socket import DirectSocket
 from service.web.door import Door
+from service.web.host import Host
 from tests.outside import outside_of
 from tests.service_process import SECRET
 from tests.waiting import until
@@ -287,7 +289,11 @@ async def test_who_has_just_been_here_is_greeted_with_the_answer_to_the_hand_sha
 
 
 @pytest.mark.parametrize("query", [{}, {"after": "nonsense"}, {"client_id": "not one"}, {"project_id": "p"}])
-async def test_who_has_to_wait_has_the_answer_to_the_hand_shake_before(place: Place, query: dict[str, str]) -> None:
+async def test_who_has_to_wait_has_the_answer_to_the_hand_shake_before(
+    place: Place, query: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who is not let in does not answer the close here, and is dropped.
+    monkeypatch.setattr(direct_socket, "_LAST_WORDS_SECONDS", 0.1)
     wire = Wire()
     socket = DirectSocket(place.host, place.members, place.tasks)
     caller = Caller({"token": access_of("ann"), **query}, Headers(), [], Address("10.0.0.1", 1))
@@ -359,6 +365,22 @@ async def test_what_breaks_the_rules_ends_it_and_the_client_can_see_why(
     assert client.wire.has_ended
     client.socket.data_received(b"what still comes is of no interest")
     await until(lambda: client.wire.is_aborted, what="it is dropped")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [[Frame(Opcode.TEXT, b"\xff")], [Frame(Opcode.PING, b"")] * 1_100, [text(type="ping", ref=n) for n in range(60)]],
+    ids=["no utf-8", "pings", "messages"],
+)
+async def test_what_breaks_the_rules_right_before_the_clients_own_close_ends_as_that(
+    place: Place, before: list[Frame], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(direct_socket, "_LINGER_SECONDS", 0.01)
+    client = await greeted(place)
+    client.send(*before, Frame(Opcode.CLOSE, Close(1000, "").serialize()))
+    assert (await client.closed()).code == 1000
+    await place.is_empty()
+    assert not caplog.records
 
 
 async def test_the_answers_of_pings_that_nobody_reads_do_not_pile_up(place: Place) -> None:

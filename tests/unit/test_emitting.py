@@ -10,6 +10,7 @@ import pytest
 from lastseen.emitting import Emitter, Fields, Records, addresses, checked_timeout
 from lastseen.envelope import MAX_EVENT_BYTES
 from lastseen.errors import AccessDenied, InvalidEvent, LastseenError, LogUnavailable, OtherProject, Rejected
+from lastseen.linger import checked_linger
 from lastseen.names import ProjectEvents, SystemEvents, TaskEvents, UserEvents
 from lastseen.record import EventTooLarge, NewRecord
 from lastseen.refusals import explain
@@ -146,6 +147,12 @@ def test_addresses_are_given_or_come_from_the_environment(monkeypatch: pytest.Mo
 def test_a_time_that_is_none_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         checked_timeout(timeout)
+
+
+@pytest.mark.parametrize("linger", [-0.001, 1.5, float("nan"), float("inf")])
+def test_a_linger_that_is_none_is_refused(linger: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        checked_linger(linger)
 
 
 def kafka_errors() -> list[Any]:

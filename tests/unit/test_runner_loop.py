@@ -50,6 +50,38 @@ async def test_a_second_signal_ends_the_cleaning_up_of_each_of_several() -> None
     assert working.cancelled()
 
 
+async def test_of_several_the_last_to_clean_up_is_waited_for() -> None:
+    goes_on = asyncio.Event()
+    ended: list[str] = []
+
+    async def quick() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("quick")
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await goes_on.wait()
+            ended.append("slow")
+
+    working = asyncio.create_task(work_side_by_side("some-consumer", [quick, slow]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    working.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert ended == ["quick"]
+    assert not working.done()
+    goes_on.set()
+    done, _ = await asyncio.wait([working], timeout=10)
+    assert done
+    assert working.cancelled()
+    assert ended == ["quick", "slow"]
+
+
 async def test_an_error_in_one_of_several_comes_out() -> None:
     async def wait() -> None:
         await asyncio.Event().wait()

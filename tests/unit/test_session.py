@@ -215,12 +215,40 @@ def test_unsubscribed_ends_the_stream_and_not_the_position(session: Session) -> 
     assert session.receive(event(0, 11, "project:p")) == []
 
 
-def test_an_unsubscription_ends_it_when_it_is_answered(session: Session) -> None:
+def test_what_still_comes_of_a_channel_that_was_given_up_is_nobodys(session: Session) -> None:
     message = session.unsubscribe("project:p")
-    assert delivered(session.receive(event(0, 11, "project:p"))) == [(0, 11, ("project:p",))]
+    assert session.receive(event(0, 11, "project:p")) == []
     answer = {"type": "unsubscription_result", "channel": "project:p", "unsubscribed": True, "ref": message["ref"]}
     assert session.receive(answer) == [Unsubscribed("project:p", None)]
     assert session.receive(event(0, 12, "project:p")) == []
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_an_answer_to_one_who_has_left_is_not_for_the_next(session: Session, is_refused: bool) -> None:
+    first = session.subscribe("task:t", ("after", "earliest"))["ref"]
+    left = session.unsubscribe("task:t")["ref"]
+    second = session.subscribe("task:t")["ref"]
+    refusal = {"type": "error", "message": "no", "code": "access_denied", "ref": first}
+    assert session.receive(refusal if is_refused else result("task:t", "earliest", ref=first)) == []
+    assert session.receive(event(0, 1, "task:t", replay=["task:t"])) == []
+    session.receive({"type": "unsubscription_result", "channel": "task:t", "unsubscribed": True, "ref": left})
+    items = session.receive(result("task:t", "k:0=11", ref=second))
+    assert items == [Begun("task:t", Position("k", {0: 11}), None, answers=True)]
+    assert delivered(session.receive(event(0, 12, "task:t"))) == [(0, 12, ("task:t",))]
+
+
+def test_a_start_whose_caller_has_left_brings_nothing_twice(session: Session) -> None:
+    asked = session.subscribe("project:p", ("after", "earliest"))["ref"]
+    session.leave("project:p")
+    joined = session.subscribe("project:p")["ref"]
+    assert delivered(session.receive(event(0, 11, "project:p"))) == [(0, 11, ("project:p",))]
+    session.receive(result("project:p", "earliest", ref=asked))
+    session.receive(result("project:p", "earliest", ref=joined))
+    for offset in (9, 10, 11):
+        assert session.receive(event(0, offset, "project:p", replay=["project:p"])) == []
+    assert delivered(session.receive(event(0, 12, "project:p", replay=["project:p"]))) == [(0, 12, ("project:p",))]
+    session.receive({"type": "caught_up", "channels": ["project:p"], "position": "k:0=12,1=5"})
+    assert delivered(session.receive(event(0, 13, "project:p"))) == [(0, 13, ("project:p",))]
 
 
 def test_a_denial_is_final_and_an_absence_is_not(session: Session) -> None:
