@@ -19,6 +19,7 @@ from service.adapters.kafka.errors import answering
 from service.adapters.kafka.readers import check_start, read_bounds
 from service.adapters.postgres.batches import Batch
 from service.adapters.postgres.fence import Fenced
+from service.cancellation import heed_cancellation
 from service.domain.duplicates import LookBack
 from service.domain.errors import OffsetsGone
 from service.domain.records import RawRecord
@@ -100,19 +101,12 @@ async def open_member(settings: Settings, name: str) -> AsyncIterator[AIOKafkaCo
         with answering("Kafka"):
             async with asyncio.timeout(KAFKA_SECONDS):
                 await consumer.start()
-        _heed_cancellation()
+        heed_cancellation()
         yield consumer
     finally:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await consumer.stop()
-
-
-def _heed_cancellation() -> None:
-    """Raise the CancelledError that aiokafka has swallowed, as it does now and then while it connects."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -166,7 +160,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         checked = tended = loop.time()
         while True:
-            _heed_cancellation()
+            heed_cancellation()
             try:
                 await self._take_over()
                 await self._round()

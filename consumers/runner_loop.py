@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from service.adapters.kafka.seldom import log_seldom
+from service.cancellation import is_cancelled
 from service.domain.errors import LastseenError, Unavailable
 from service.settings import Settings, read_settings
 
@@ -99,8 +100,7 @@ async def keep_working(name: str, work: Work) -> None:
         try:
             await work()
         except (Unavailable, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 # Kafka's client swallows a cancellation while it closes: then what it was closed for comes out.
                 raise asyncio.CancelledError from error
             # A future of a driver's own that was cancelled looks the same; the process would end without a word.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
+from service.cancellation import is_cancelled
 from service.domain.duplicates import LookBack
 from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
 from service.domain.frames import message_frame
@@ -175,8 +176,7 @@ class Tail:
             except OffsetsGone:
                 raise
             except (LogUnavailable, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                if is_cancelled() and isinstance(error, asyncio.CancelledError):
                     raise
                 # A future of the driver's own that was cancelled looks the same; the tail would end without a word.
                 _log.warning("the log is away, reading again in %.1f s: %s", retry, error)

@@ -18,6 +18,7 @@ from lastseen.envelope import Event
 from lastseen.task_events import NOT_EXECUTABLE, NOT_FOUND, SIGNAL_BASE, Outcome, TaskEvents
 from pydantic import JsonValue
 
+from service.cancellation import is_cancelled
 from service.domain.commands import ID_IN_USE, RUNNER_LOST, State
 from service.domain.task_machine import NO_CONFIRMATION, STATUS, TABLE, Action, Input, Step
 from service.domain.task_machine import State as TaskState
@@ -140,8 +141,7 @@ class TaskRun:
         try:
             return await self._life
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and not task.cancelling() and self._is_lost:
+            if self._is_lost and not is_cancelled():
                 return _LOST
             raise
 

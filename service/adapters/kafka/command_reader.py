@@ -13,6 +13,7 @@ from lastseen.commands import Command, UnreadableCommand, decode
 
 from service.adapters.clock import SystemClock
 from service.adapters.kafka.log import open_log
+from service.cancellation import is_cancelled
 from service.domain.errors import LogUnavailable, OffsetsGone, Unavailable
 from service.ports import Clock, CommandBatch, CommandTaker, EventLog, Place, PlacedCommand, TailBatch
 
@@ -76,8 +77,7 @@ class CommandReader:
                         finally:
                             self._topic = None
             except (Unavailable, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_cancelled():
                     # Kafka's client swallows a cancellation while it closes: then what it was closed for comes out.
                     raise asyncio.CancelledError from error
                 if isinstance(error, OffsetsGone):

@@ -23,6 +23,7 @@ from service.adapters.kafka import lean
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.fetch_session import SESSION_ERRORS, FetchSession
 from service.adapters.kafka.plain_records import PlainRecord, unpacked
+from service.cancellation import is_cancelled
 
 lean.install()
 
@@ -153,8 +154,7 @@ class Fetching:
         except KafkaError as error:
             _log.info("no answer from broker %d, asking again: %r", leader, error)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             # The client's own future, which it cancels where it loses a connection.
             _log.info("the connection to broker %d was lost, asking again", leader)
