@@ -68,7 +68,7 @@ async def _real_topic(kafka: str, topic: str) -> AsyncIterator[Topic]:
             await admin.close()
 
     async with open_log(kafka, topic) as log:
-        yield Topic(log, lambda seconds: read_commands(kafka, topic, seconds, timeout=2.0), drop)
+        yield Topic(log, lambda seconds: read_commands(kafka, topic, seconds), drop)
 
 
 @pytest.fixture(params=["twin", "real"])

@@ -40,8 +40,8 @@ async def test_the_example_of_the_document_follows_a_task_over_a_killed_node(dri
     await driven.until_well()
     token = await driven.token("--user", "ann", "--project", "shop")
     url = driven.up.instance["url"].replace("http", "ws")
-    shown, told = Shown(tmp_path / "shown"), Shown(tmp_path / "told")
-    program = await driven.start_program("third-party", SEED, LINES, SECONDS, project="shop")
+    shown, told, goes_on = Shown(tmp_path / "shown"), Shown(tmp_path / "told"), tmp_path / "goes-on"
+    program = await driven.start_program("third-party", SEED, LINES, SECONDS, goes_on, project="shop")
     with shown.file.open("wb") as out, told.file.open("wb") as err:
         # -I: neither this folder nor our environment is to be found by it.
         client = await asyncio.create_subprocess_exec(
@@ -49,6 +49,7 @@ async def test_the_example_of_the_document_follows_a_task_over_a_killed_node(dri
         )
     await until(lambda: shown.size > 200_000, timeout=20, what="output")
     assert program.returncode is None, "the node is killed in the middle of the run"
+    goes_on.touch()
     await driven.kill_and_see_it_back("node-1")
     assert await ended(program) == 0
     assert await ended(client) == 0, told.content.decode()

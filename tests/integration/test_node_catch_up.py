@@ -177,7 +177,7 @@ async def test_what_has_outlived_its_ttl_is_not_replayed(ground: Ground, node: N
         async def outlived() -> bool:
             return await replayed(client, "task:ttl", "earliest") == [0, 2]
 
-        await until(outlived, timeout=5, what="the second event having gone")
+        await until(outlived, timeout=30, what="the second event having gone")
 
 
 async def test_the_end_of_a_task_closes_its_channel(ground: Ground, node: NodeProcess) -> None:

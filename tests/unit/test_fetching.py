@@ -75,7 +75,7 @@ class Client:
         def is_asked() -> bool:
             return node in self.waiting and not self.waiting[node].done()
 
-        await until(is_asked, timeout=5, what=f"a request to broker {node}")
+        await until(is_asked, timeout=30, what=f"a request to broker {node}")
         return self.waiting[node]
 
 
@@ -128,7 +128,9 @@ async def test_behind_much_the_next_request_does_not_wait_for_whoever_reads() ->
     async with fetching(client, {0: 0}) as one:
         await client.answer(1, (0, 0, batch(0, MUCH)))
         await client.answer(1, (0, 0, batch(1, MUCH)))
-        await until(lambda: client.asked[-1] == (1, {0: 1}) and one._next == {0: 2}, timeout=5, what="two answers read")
+        await until(
+            lambda: client.asked[-1] == (1, {0: 1}) and one._next == {0: 2}, timeout=30, what="two answers read"
+        )
         # A third one is not asked for while both wait.
         assert len(client.asked) == 2
         assert [places(await read(one)), places(await read(one))] == [[(0, 0, MUCH)], [(0, 1, MUCH)]]
@@ -153,7 +155,7 @@ async def test_a_partition_that_is_led_elsewhere_is_looked_for() -> None:
     client = Client({0: 1})
     async with fetching(client, {0: 0}) as one:
         await client.answer(1, (0, NOT_LEADER, b""))
-        await until(lambda: client.updates > 0, timeout=5, what="metadata being asked for")
+        await until(lambda: client.updates > 0, timeout=30, what="metadata being asked for")
         client.cluster.learn({0: 2})
         await client.answer(2, (0, 0, batch(0, b"a")))
         assert (await read(one)).next == {0: 1}
@@ -297,7 +299,7 @@ class Swallowing(Client):
 async def test_it_ends_though_the_client_swallows_being_cancelled() -> None:
     client = Swallowing({0: 1})
     one = fetching(client, {0: 0})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async with one:
             await client.asked_of(1)
         assert len(client.asked) == 1

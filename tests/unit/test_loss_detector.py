@@ -88,7 +88,7 @@ class World:
                 self.log.append_raw(partition, record.value, record.headers)
 
     async def settle(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.detector.settle()
 
 

@@ -49,9 +49,9 @@ class Unused:
 
 
 async def ends(task: "asyncio.Task[None]", consumer: Swallowing) -> None:
-    await until(lambda: consumer.waits, timeout=5, what="a call that is waited for")
+    await until(lambda: consumer.waits, timeout=30, what="a call that is waited for")
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(asyncio.CancelledError):
             await task
 
