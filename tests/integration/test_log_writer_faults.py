@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
@@ -105,8 +105,17 @@ async def test_a_writer_that_was_frozen_while_another_took_over_writes_nothing_t
     assert ledger.void == producer.repeated
 
 
+async def write_a_batch(store: LogStore) -> None:
+    await store.write([Batch(0, 0, 3)])
+
+
+async def write_a_hole(store: LogStore) -> None:
+    await store.write_hole(0, 0, 3, "retention")
+
+
+@pytest.mark.parametrize("go_on", [write_a_batch, write_a_hole])
 async def test_a_writer_that_was_frozen_in_the_middle_of_a_copy_gives_up_the_fence(
-    database: str, sql: asyncpg.Connection
+    database: str, sql: asyncpg.Connection, go_on: Callable[[LogStore], Awaitable[None]]
 ) -> None:
     """The server waits for the rest of a COPY under no time-out of its own: the one who comes next ends that."""
     async with (
@@ -129,7 +138,8 @@ async def test_a_writer_that_was_frozen_in_the_middle_of_a_copy_gives_up_the_fen
 
         await until(is_in_copy, timeout=10, what="a COPY that waits for its client")
         async with asyncio.timeout(30):
-            await store.write([Batch(0, 0, 3)])
+            assert await store.next_offsets([0]) == {0: 0}, "whoever comes next asks that first"
+            await go_on(store)
         assert await store.next_offsets([0]) == {0: 3}, "nothing of the frozen one's is there"
         copying.cancel()
 

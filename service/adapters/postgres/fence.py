@@ -72,9 +72,15 @@ class Range(Protocol):
 async def next_offsets(
     connection: Connection, projection: str, epoch: int, partitions: Sequence[int]
 ) -> Mapping[int, int]:
-    """The offset that each partition's next batch must begin at; 0 for one never written."""
-    await connection.execute(_BEGIN, projection, epoch, list(partitions))
-    rows = await connection.fetch(_NEXT, projection, epoch, list(partitions))
+    """The offset that each partition's next batch must begin at; 0 for one never written.
+
+    Waits for nobody who holds the fence: an INSERT would, even where it has nothing to do.
+    """
+    wanted = list(partitions)
+    rows = await connection.fetch(_NEXT, projection, epoch, wanted)
+    if len(rows) < len(wanted):
+        await connection.execute(_BEGIN, projection, epoch, wanted)
+        rows = await connection.fetch(_NEXT, projection, epoch, wanted)
     return {row["partition"]: row["next_offset"] for row in rows}
 
 

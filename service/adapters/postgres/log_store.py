@@ -105,11 +105,13 @@ class LogStore:
 
     async def write_hole(self, partition: int, first: int, next_: int, reason: str) -> None:
         """Record that `[first, next_)` was gone before it could be read, and go on behind it. Raises Fenced."""
-        batch = Batch(partition, first, next_)
         with answering():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await self._advance(connection, [batch], absent=[0])
-                await connection.execute(_HOLE, self._epoch, partition, first, next_, reason)
+            async with self._pool.acquire() as connection:
+                try:
+                    await self._write_hole(connection, Batch(partition, first, next_), reason)
+                except asyncpg.LockNotAvailableError:
+                    await free_fence(connection)
+                    await self._write_hole(connection, Batch(partition, first, next_), reason)
 
     async def _mend(self, connection: Connection, batches: Sequence[Batch], refusal: Exception) -> None:
         """Take away what made Postgres refuse the batches."""
@@ -134,6 +136,11 @@ class LogStore:
             await _copy(connection, "void", VOID_COLUMNS, voids)
             refused = [quarantine_row(self._epoch, entry) for batch in batches for entry in batch.quarantined]
             await _copy(connection, "quarantine", QUARANTINE_COLUMNS, refused)
+
+    async def _write_hole(self, connection: Connection, hole: Batch, reason: str) -> None:
+        async with connection.transaction():
+            await self._advance(connection, [hole], absent=[0])
+            await connection.execute(_HOLE, self._epoch, hole.partition, hole.first, hole.next, reason)
 
     async def _copy_rows(self, connection: Connection, placed: Iterable[tuple[int, date, Sequence[bytes]]]) -> None:
         """Copy rows into the log: for each partition its number, its bucket and its rows."""
