@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from service.adapters.kafka.seldom import log_seldom
-from service.cancellation import is_cancelled
+from service.cancellation import heed_cancellation, is_cancelled
 from service.domain.errors import LastseenError, Unavailable
 from service.settings import Settings, read_settings
 
@@ -96,6 +96,7 @@ async def keep_working(name: str, work: Work) -> None:
     loop = asyncio.get_running_loop()
     wait = FIRST_WAIT
     while True:
+        heed_cancellation()
         started = loop.time()
         try:
             await work()

@@ -9,6 +9,7 @@ import asyncpg
 from service.adapters.postgres.cursors import sweep_cursors
 from service.adapters.postgres.days import keep_days
 from service.adapters.postgres.pool import open_pool
+from service.cancellation import heed_cancellation
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ async def tend(settings: Settings) -> NoReturn:
     async with open_pool(url, size=1, seconds=STATEMENT_SECONDS) as pool:
         while True:
             await _tend_once(pool, settings)
+            heed_cancellation()
             await asyncio.sleep(TEND_SECONDS)
 
 

@@ -14,6 +14,6 @@ def is_cancelled() -> bool:
 
 
 def heed_cancellation() -> None:
-    """Raise the CancelledError that a driver has swallowed, as aiokafka does now and then while it connects."""
+    """Raise the CancelledError that a driver has swallowed, as aiokafka does while it connects or closes."""
     if is_cancelled():
         raise asyncio.CancelledError

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, NoReturn, Protocol
 
+from service.cancellation import heed_cancellation
 from service.domain.epochs import LostRange, described
 from service.domain.errors import EpochEnded, LogUnavailable, OffsetsGone, Unavailable
 from service.domain.loss import Entry, Look, Suspicion, first_difference, suspect
@@ -85,6 +86,7 @@ class LossDetector:
     async def run(self) -> NoReturn:
         """Look for ever. Raises EpochEnded once another epoch is the present one; OffsetsGone for another topic."""
         while True:
+            heed_cancellation()
             try:
                 await self._epochs.check(self._epoch)
                 await self._look_and_act()
@@ -100,6 +102,7 @@ class LossDetector:
         It waits for whoever is away; raises OffsetsGone for another topic.
         """
         while True:
+            heed_cancellation()
             try:
                 await self._epochs.check(self._epoch)
                 await self._look_and_act()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
-from service.cancellation import is_cancelled
+from service.cancellation import heed_cancellation, is_cancelled
 from service.domain.duplicates import LookBack
 from service.domain.errors import HistoryUnavailable, LogUnavailable, OffsetsGone, Unreadable
 from service.domain.frames import message_frame
@@ -170,6 +170,7 @@ class Tail:
             try:
                 async with self._log.tail(self._next) as reader:
                     while True:
+                        heed_cancellation()
                         batch = await reader.read()
                         retry = 0.1
                         await self._apply(batch.records, batch.next)

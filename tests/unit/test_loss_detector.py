@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import pytest
 from lastseen.record import encode
@@ -173,3 +174,20 @@ async def test_another_topic_is_for_administration(world: World) -> None:
     with pytest.raises(OffsetsGone, match="made anew"):
         await world.settle()
     assert world.epochs.now.number == 1
+
+
+async def test_it_ends_though_a_driver_swallows_that_it_is_to(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def check(_: Epoch) -> None:
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.epochs, "check", check)
+    looking = asyncio.create_task(world.detector.run())
+    await asked.wait()
+    looking.cancel()
+    done, _ = await asyncio.wait([looking], timeout=10)
+    assert done
+    assert looking.cancelled()

@@ -26,6 +26,25 @@ async def test_work_whose_driver_swallows_the_cancellation_while_it_closes_ends_
     assert working.cancelled()
 
 
+async def test_work_that_ends_as_if_nothing_were_is_not_begun_again() -> None:
+    begun: list[str] = []
+    waits = asyncio.Event()
+
+    async def work() -> None:
+        begun.append("work")
+        waits.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    working = asyncio.create_task(keep_working("some-consumer", work))
+    await waits.wait()
+    working.cancel()
+    done, _ = await asyncio.wait([working], timeout=10)
+    assert done
+    assert working.cancelled()
+    assert begun == ["work"]
+
+
 async def test_a_second_signal_ends_the_cleaning_up_of_each_of_several() -> None:
     cleaning: set[str] = set()
 

@@ -13,7 +13,7 @@ from lastseen.commands import Command, UnreadableCommand, decode
 
 from service.adapters.clock import SystemClock
 from service.adapters.kafka.log import open_log
-from service.cancellation import is_cancelled
+from service.cancellation import heed_cancellation, is_cancelled
 from service.domain.errors import LogUnavailable, OffsetsGone, Unavailable
 from service.ports import Clock, CommandBatch, CommandTaker, EventLog, Place, PlacedCommand, TailBatch
 
@@ -70,6 +70,7 @@ class CommandReader:
                         taker.begin(_name_of(topic), start)
                         try:
                             while True:
+                                heed_cancellation()
                                 batch = await tail.read()
                                 backoff.reset()
                                 taker.take(_commands(batch))

@@ -23,7 +23,7 @@ from service.adapters.kafka import lean
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.fetch_session import SESSION_ERRORS, FetchSession
 from service.adapters.kafka.plain_records import PlainRecord, unpacked
-from service.cancellation import is_cancelled
+from service.cancellation import heed_cancellation, is_cancelled
 
 lean.install()
 
@@ -229,6 +229,7 @@ async def open_client(bootstrap: str, topic: str, timeout: float) -> AsyncIterat
             async with asyncio.timeout(timeout):
                 await client.bootstrap()
                 await client.set_topics([topic])
+                heed_cancellation()
         yield client
     finally:
         closing = asyncio.create_task(client.close())

@@ -19,6 +19,7 @@ from service.adapters.kafka.readers import (
     read_offsets_at,
 )
 from service.adapters.kafka.topic_id import Leader, TopicInfo, check_topic, read_leaders, read_topic
+from service.cancellation import heed_cancellation
 from service.domain.errors import LogUnavailable
 from service.ports import Bounds, Place, TailBatch
 
@@ -113,3 +114,4 @@ async def open_log(
         readers = await stack.enter_async_context(RangeReaders(bootstrap, topic, timeout))
         probe = await stack.enter_async_context(open_consumer(bootstrap, timeout))
         yield KafkaLog(bootstrap, topic, info, appender, readers, probe, timeout)
+    heed_cancellation()

@@ -11,6 +11,7 @@ from service.adapters.kafka import lean, lenient, plain_records
 from service.adapters.kafka.errors import answering
 from service.adapters.kafka.fetching import Fetching
 from service.adapters.kafka.plain_records import PlainRecord
+from service.cancellation import heed_cancellation
 from service.domain.errors import LogUnavailable, OffsetsGone
 from service.ports import Bounds, TailBatch
 
@@ -45,6 +46,7 @@ async def start_consumer(bootstrap: str, timeout: float) -> AIOKafkaConsumer:
         with answering(f"Kafka at {bootstrap}"):
             async with asyncio.timeout(timeout):
                 await consumer.start()
+                heed_cancellation()
         # Lets its tasks begin: aiokafka's stop raises CancelledError for one that never ran.
         await asyncio.sleep(0)
     except BaseException:

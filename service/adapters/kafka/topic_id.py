@@ -29,6 +29,7 @@ from aiokafka.protocol.types import (
 )
 
 from service.adapters.kafka.errors import answering
+from service.cancellation import heed_cancellation
 from service.domain.errors import LogUnavailable, OffsetsGone
 
 
@@ -152,6 +153,7 @@ async def _describe(bootstrap: str, topic: str, timeout: float) -> tuple[UUID, d
                 answer = await client.send(client.get_random_node(), _MetadataRequest(topic))
             finally:
                 await client.close()
+            heed_cancellation()
     ((code, _name, topic_id, _internal, partitions, _operations, _tags),) = answer.topics
     error = for_code(code)
     if error is UnknownTopicOrPartitionError:
