@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from lastseen.record import encode
 
+from service.cancellation import heed_cancellation
 from service.domain.errors import LastseenError, LogUnavailable, OffsetsGone, Unavailable
 from service.domain.presence import Announce, Decide, Duty, Forget, NodeCounts
 from service.domain.presence import Presence as Fold
@@ -175,6 +176,7 @@ class Presence:
                 async with self._log.follow(self._next) as reader:
                     self._end = reader.end
                     while True:
+                        heed_cancellation()
                         batch = await reader.read()
                         is_away = False
                         await self._apply(batch.records, batch.next)
@@ -188,6 +190,7 @@ class Presence:
                 if not is_away:
                     _log.warning("the other nodes' presence is not known, trying again: %s", error)
                 is_away = True
+            heed_cancellation()
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _apply(self, records: Sequence[PresenceRecord], next_: int) -> None:

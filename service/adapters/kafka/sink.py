@@ -14,6 +14,7 @@ from lastseen.envelope import Event, NulCharacter
 from lastseen.errors import BadRequest, Closed, LastseenError
 from lastseen.record import EventTooLarge, NewRecord, encode
 
+from service.cancellation import heed_cancellation
 from service.domain.errors import BadRequest as RefusedRecord
 from service.domain.errors import Unavailable
 from service.ports import EventLog
@@ -118,6 +119,7 @@ class LogSink:
     async def _work(self) -> None:
         try:
             while True:
+                heed_cancellation()
                 if not self._queue:
                     self._idle.set()
                     self._ready.clear()
