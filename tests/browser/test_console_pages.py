@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -196,6 +197,16 @@ async def test_records_that_nobody_can_use(driven: Driven, tab: Tab, url: str) -
             await producer.send_and_wait(
                 instance["topic"], value, headers=[*unusable_headers(["task:bad"])], partition=0
             )
+    connection = await asyncpg.connect(instance["database_url"])
+    try:
+
+        async def copied() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) >= 25 FROM quarantine WHERE channels = 'task:bad'"))
+
+        # A page that is shown before has its next one below what was there then.
+        await until(copied, timeout=WITHIN, what="all of them being in the quarantine")
+    finally:
+        await connection.close()
     rows = "document.querySelectorAll('main summary').length"
     await go(tab, f"{url}/quarantine")
     await until(lambda: tab.evaluate(f"{rows} === 20"), timeout=WITHIN, what="a page of them")
