@@ -17,6 +17,9 @@ Rows = dict[tuple[int, int], asyncpg.Record]
 
 TERMINAL = {"task_completed", "task_failed", "task_cancelled", "task_timeout"}
 
+_TRIES = 4
+"""Between its looks at the two something may still be appended, such as that somebody went offline a while ago."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -56,8 +59,11 @@ async def check_ledger(
 
     The log writer must have come to the end. `acknowledged` are places that a producer was told.
     """
-    records, ends, firsts = await _read_topic(kafka, topic)
-    held_by_postgres = await _read_database(database_url)
+    for _ in range(_TRIES):
+        records, ends, firsts = await _read_topic(kafka, topic)
+        held_by_postgres = await _read_database(database_url)
+        if {partition: next_ for partition, (_, next_, _) in held_by_postgres.progress.items()} == ends:
+            break
     places = {(record.partition, record.offset) for record in records}
     missing = set(acknowledged) - places
     assert not missing, f"acknowledged, but not in Kafka: {sorted(missing)[:5]}"
